@@ -1,0 +1,12 @@
+//! Incremental xDS, the protocol of every stream here, as two sans-IO state machines.
+//!
+//! Global→zone, zone→global and zone→Envoy are the same conversation: names and versions of
+//! resources, nonces, ACKs, NACKs and removals. [`Snapshot`] is what one side offers.
+//!
+//! **Invariant:** this crate knows no clock, no socket and no encoding; time is a parameter.
+
+#![warn(missing_docs)]
+
+mod snapshot;
+
+pub use snapshot::{Item, Name, Snapshot, TypeSet, Version};

@@ -1,0 +1,1 @@
+//! KDS over gRPC: runs the delta machines, maps resources to the wire and back.

@@ -1,0 +1,22 @@
+//! What Meridian talks about: names, resource types, resources and their content versions.
+//!
+//! This crate owns the vocabulary, the JSON dialect of resources and their validation. It opens
+//! no file and knows no clock; storing resources is `mesh-store`'s, sending them `mesh-kds`'s.
+//!
+//! **Invariant:** a [`Resource`] always has a spec that decodes as the message of its type, and
+//! a mesh exactly when its type is mesh-scoped.
+
+#![warn(missing_docs)]
+
+pub mod hash_suffix;
+pub mod labels;
+pub mod name;
+pub mod resource;
+pub mod resource_type;
+pub mod tags;
+pub mod timestamp;
+
+pub use name::{MeshName, ParseNameError, ResourceName, ZoneName};
+pub use resource::{DecodeSpecError, Key, Labels, Resource, Spec, SpecMessage, Version};
+pub use resource_type::{Direction, ResourceType, Scope};
+pub use timestamp::Timestamp;

@@ -1,0 +1,1 @@
+//! What we emit, answered by a real Envoy.

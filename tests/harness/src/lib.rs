@@ -1,0 +1,1 @@
+//! Builders, fixtures and real processes for tests.

@@ -1,0 +1,1 @@
+//! The zone control plane: KDS client, local store, data-plane server, inventory.

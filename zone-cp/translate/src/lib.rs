@@ -1,0 +1,1 @@
+//! From resources to the Envoy configuration of one proxy; pure.
