@@ -8,6 +8,7 @@
 
 #![warn(missing_docs)]
 
+pub mod go_duration;
 pub mod hash_suffix;
 pub mod labels;
 pub mod name;
