@@ -7,3 +7,4 @@ pub mod clock;
 pub mod instance;
 pub mod shutdown;
 pub mod version;
+pub mod yaml;
