@@ -1,1 +1,25 @@
-//! From resources to the Envoy configuration of one proxy; pure.
+//! From resources to the Envoy configuration of one builtin gateway proxy.
+//!
+//! [`translate`] is a pure function of a [`ZoneView`] and a [`Proxy`]. It cannot fail as a whole:
+//! what cannot be translated, or what Envoy would refuse, is left out and becomes a [`Finding`].
+//! A [`Translator`] gives the same result and remembers its parts, so that a change costs what
+//! it touches.
+//!
+//! **Invariant:** no clock, no randomness, no environment; equal inputs give equal bytes.
+
+#![warn(missing_docs)]
+
+mod envoy;
+mod finding;
+mod proxy;
+mod translator;
+mod view;
+
+pub use envoy::EnvoyType;
+pub use finding::{Finding, MAX_FINDINGS};
+pub use proxy::{Proxy, Settings};
+pub use translator::{Translation, Translator, translate};
+pub use view::ZoneView;
+
+/// What an Envoy is offered.
+pub type Snapshot = mesh_delta::Snapshot<EnvoyType>;

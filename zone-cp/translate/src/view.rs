@@ -1,0 +1,259 @@
+//! What a zone holds, arranged for translation.
+//!
+//! Fed one resource at a time; each version of a resource is decoded once, here. Clones share
+//! structure, so a [`crate::Translator`] keeps the view it last saw and looks only at what
+//! differs.
+//!
+//! **Invariant:** a view is a function of the set of resources in it, not of the order in which
+//! they came.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use mesh_model::tags::{self, Tags};
+use mesh_model::{Key, MeshName, Resource, ResourceName, ResourceType, labels};
+use mesh_proto::mesh::dataplane::networking::inbound::State;
+use mesh_proto::mesh::{Dataplane, MeshGateway, MeshGatewayRoute};
+
+/// The resources of a zone that shape the configuration of gateways. Cloning is cheap.
+#[derive(Debug, Clone, Default)]
+pub struct ZoneView {
+    revision: u64,
+    meshes: OrdMap<MeshName, MeshView>,
+}
+
+impl ZoneView {
+    /// The revision of the store that the view shows, as last set.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Sets the revision that translations of this view carry.
+    pub fn set_revision(&mut self, revision: u64) {
+        self.revision = revision;
+    }
+
+    /// Takes a new or changed resource. Types that gateways do not depend on are ignored.
+    pub fn put(&mut self, resource: &Arc<Resource>) {
+        let key = resource.key();
+        let Some(mesh) = key.mesh() else { return };
+        if !is_read(key.ty()) {
+            return;
+        }
+        self.meshes
+            .entry(mesh.clone())
+            .or_default()
+            .put(key.name(), resource);
+    }
+
+    /// Takes the removal of a resource.
+    pub fn delete(&mut self, key: &Key) {
+        let Some(mesh) = key.mesh() else { return };
+        if let Some(view) = self.meshes.get_mut(mesh) {
+            view.delete(key);
+        }
+    }
+
+    /// Takes a change of one key: what is there now, or nothing.
+    pub fn apply(&mut self, key: &Key, now: Option<&Arc<Resource>>) {
+        match now {
+            Some(resource) => self.put(resource),
+            None => self.delete(key),
+        }
+    }
+
+    /// The mesh's part.
+    pub(crate) fn mesh(&self, mesh: &MeshName) -> Option<&MeshView> {
+        self.meshes.get(mesh)
+    }
+}
+
+fn is_read(ty: ResourceType) -> bool {
+    matches!(
+        ty,
+        ResourceType::MeshGateway | ResourceType::MeshGatewayRoute | ResourceType::Dataplane
+    )
+}
+
+/// One mesh of the zone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct MeshView {
+    pub(crate) gateways: OrdMap<ResourceName, Arc<Decoded<MeshGateway>>>,
+    pub(crate) routes: OrdMap<ResourceName, Arc<Decoded<MeshGatewayRoute>>>,
+    pub(crate) dataplanes: OrdMap<ResourceName, Arc<Resource>>,
+    /// Endpoints by service.
+    pub(crate) services: OrdMap<Arc<str>, Service>,
+}
+
+impl MeshView {
+    fn put(&mut self, name: &ResourceName, resource: &Arc<Resource>) {
+        match resource.key().ty() {
+            ResourceType::MeshGateway => {
+                self.gateways.insert(name.clone(), Decoded::new(resource));
+            }
+            ResourceType::MeshGatewayRoute => {
+                self.routes.insert(name.clone(), Decoded::new(resource));
+            }
+            ResourceType::Dataplane => {
+                self.remove_endpoints(name);
+                for (service, id, endpoint) in endpoints_of(resource) {
+                    self.services
+                        .entry(service)
+                        .or_default()
+                        .0
+                        .insert(id, Arc::new(endpoint));
+                }
+                self.dataplanes.insert(name.clone(), Arc::clone(resource));
+            }
+            _ => {}
+        }
+    }
+
+    fn delete(&mut self, key: &Key) {
+        match key.ty() {
+            ResourceType::MeshGateway => {
+                self.gateways.remove(key.name());
+            }
+            ResourceType::MeshGatewayRoute => {
+                self.routes.remove(key.name());
+            }
+            ResourceType::Dataplane => {
+                self.remove_endpoints(key.name());
+                self.dataplanes.remove(key.name());
+            }
+            _ => {}
+        }
+    }
+
+    fn remove_endpoints(&mut self, dataplane: &ResourceName) {
+        let Some(old) = self.dataplanes.get(dataplane) else {
+            return;
+        };
+        for (name, id, _) in endpoints_of(old) {
+            if let Some(service) = self.services.get_mut(&name) {
+                service.0.remove(&id);
+                if service.0.is_empty() {
+                    self.services.remove(&name);
+                }
+            }
+        }
+    }
+
+    /// The endpoints of a service.
+    pub(crate) fn endpoints(&self, service: &str) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.services
+            .get(service)
+            .into_iter()
+            .flat_map(|s| s.0.values())
+    }
+}
+
+/// A resource with its decoded spec and its age.
+#[derive(Debug)]
+pub(crate) struct Decoded<M> {
+    pub(crate) resource: Arc<Resource>,
+    pub(crate) spec: M,
+    pub(crate) age: Age,
+}
+
+impl<M: mesh_model::SpecMessage> Decoded<M> {
+    fn new(resource: &Arc<Resource>) -> Arc<Self> {
+        Arc::new(Self {
+            resource: Arc::clone(resource),
+            spec: resource.decode(),
+            age: Age::of(resource),
+        })
+    }
+}
+
+impl<M> PartialEq for Decoded<M> {
+    fn eq(&self, other: &Self) -> bool {
+        self.resource.version() == other.resource.version()
+    }
+}
+
+/// When the global made a resource, in Unix seconds; smaller is older. A resource that does not
+/// say counts as younger than all that do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Age(u64);
+
+impl Age {
+    fn of(resource: &Resource) -> Self {
+        Self(
+            resource
+                .label(labels::CREATED)
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(u64::MAX),
+        )
+    }
+}
+
+/// The endpoints of one service, by Dataplane and position of the inbound in it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Service(OrdMap<(ResourceName, usize), Arc<Endpoint>>);
+
+impl PartialEq for Service {
+    /// Identity, which is what a comparison of two views needs and costs nothing.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ptr_eq(&other.0)
+    }
+}
+
+/// One address at which a service answers.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(crate) address: IpAddr,
+    pub(crate) port: u32,
+    /// All tags of the inbound.
+    pub(crate) tags: Tags,
+    /// The Dataplane.
+    pub(crate) dataplane: Arc<Resource>,
+}
+
+/// The endpoints that a Dataplane offers: its inbounds that are ready.
+///
+/// An address that is not an IP address offers none; Envoy would refuse the whole assignment
+/// (see [`crate::refuse`]).
+fn endpoints_of(
+    resource: &Arc<Resource>,
+) -> impl Iterator<Item = (Arc<str>, (ResourceName, usize), Endpoint)> {
+    let networking = resource
+        .decode::<Dataplane>()
+        .networking
+        .unwrap_or_default();
+    let resource = Arc::clone(resource);
+    let inbounds = if networking.gateway.is_some() {
+        Vec::new()
+    } else {
+        networking.inbound
+    };
+    inbounds
+        .into_iter()
+        .enumerate()
+        .filter_map(move |(index, inbound)| {
+            let is_ready =
+                inbound.state() == State::Ready && inbound.health.is_none_or(|health| health.ready);
+            if !is_ready || inbound.port == 0 || inbound.port > u32::from(u16::MAX) {
+                return None;
+            }
+            let service = Arc::from(inbound.tags.get(tags::SERVICE)?.as_str());
+            let address = [
+                &networking.advertised_address,
+                &inbound.address,
+                &networking.address,
+            ]
+            .into_iter()
+            .find(|address| !address.is_empty())?
+            .parse()
+            .ok()?;
+            let id = (resource.key().name().clone(), index);
+            let endpoint = Endpoint {
+                address,
+                port: inbound.port,
+                tags: inbound.tags,
+                dataplane: Arc::clone(&resource),
+            };
+            Some((service, id, endpoint))
+        })
+}
