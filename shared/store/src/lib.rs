@@ -5,11 +5,18 @@
 //! and compare two of them in time proportional to what differs. Waking is by level: [`Store::watch`]
 //! always holds the latest snapshot, so a slow reader skips revisions and never loses one.
 //!
-//! **Invariant:** revisions compare only within one store, named by its [`StoreId`].
+//! What changed is found by comparing two snapshots ([`Store::changes_since`]), not by reading a
+//! log of changes: a log has an end that slow readers fall off, needs a second way (listing
+//! everything) for those, and hands out steps that later steps have undone. Two snapshots give
+//! the difference as of now, however far apart they are, and skip what they share.
+//!
+//! **Invariant:** revisions compare only within one store, named by its [`StoreId`]; what a
+//! reader can see is durable.
 
 #![warn(missing_docs)]
 
 mod batch;
+mod disk;
 mod memory;
 mod snapshot;
 
@@ -21,6 +28,7 @@ use mesh_model::{Key, Resource, ResourceType};
 use tokio::sync::watch;
 
 pub use batch::{Batch, CommitError, Expect, Op};
+pub use disk::{Disk, OpenError, Role, Stats};
 pub use memory::Memory;
 pub use snapshot::{Change, Snapshot};
 

@@ -1,0 +1,59 @@
+//! Resources and stores for tests.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use mesh_model::{Key, MeshName, Resource, ResourceName, ResourceType, Spec, Timestamp};
+use mesh_proto::system;
+use mesh_store::{Disk, Role, Store};
+
+pub(crate) fn mesh(name: &str) -> MeshName {
+    MeshName::parse(name).unwrap()
+}
+
+pub(crate) fn key_in(mesh_name: &str, name: &str) -> Key {
+    Key::in_mesh(
+        ResourceType::Secret,
+        mesh(mesh_name),
+        ResourceName::parse(name).unwrap(),
+    )
+}
+
+pub(crate) fn key(name: &str) -> Key {
+    key_in("default", name)
+}
+
+pub(crate) fn at(key: Key, data: impl Into<Vec<u8>>) -> Resource {
+    let spec = system::Secret {
+        data: Some(data.into()),
+    };
+    Resource::new(
+        key.clone(),
+        BTreeMap::from([("kuma.io/mesh".to_owned(), key.mesh_str().to_owned())]),
+        Spec::encode(key.ty(), &spec),
+        Timestamp::EPOCH,
+        Timestamp::from_unix_seconds(1_700_000_000),
+    )
+}
+
+/// A secret in the mesh `default`.
+pub(crate) fn secret(name: &str, data: impl Into<Vec<u8>>) -> Resource {
+    at(key(name), data)
+}
+
+pub(crate) fn data(resource: &Resource) -> Vec<u8> {
+    resource.decode::<system::Secret>().data.unwrap_or_default()
+}
+
+pub(crate) fn open(dir: &Path) -> Disk {
+    Disk::open(dir, Role::Zone).unwrap()
+}
+
+/// Everything in a store, as comparable text.
+pub(crate) fn contents(store: &dyn Store) -> Vec<String> {
+    store
+        .snapshot()
+        .iter()
+        .map(|r| format!("{} {} {:?}", r.key(), r.version(), r.labels()))
+        .collect()
+}
