@@ -7,6 +7,19 @@
 
 #![warn(missing_docs)]
 
+mod message;
+mod policy;
+mod receiver;
+mod sender;
 mod snapshot;
 
+#[cfg(test)]
+mod testkit;
+
+pub use message::{
+    History, Nonce, Position, ProtocolError, Rejection, Request, Response, Time, WILDCARD,
+};
+pub use policy::{OnNack, Policy};
+pub use receiver::{Apply, Mode, Receiver, Resume, Verdict};
+pub use sender::{Counters, Event, Rejected, Sender, Subscribed, TypeStatus};
 pub use snapshot::{Item, Name, Snapshot, TypeSet, Version};

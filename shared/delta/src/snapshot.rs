@@ -29,21 +29,60 @@ pub trait TypeSet: Copy + Debug + Eq + Hash + Ord + Send + Sync + 'static {
         None
     }
 
-    /// Whether removals of this type wait until no held item refers to the name, and then linger.
+    /// Whether removals of this type linger once no held item refers to the name.
     fn lingers(self) -> bool {
         false
+    }
+
+    /// Whether an item that needs an item of this type is never sent before that was accepted.
+    /// Otherwise it is sent after [`Policy::need_timeout`](crate::Policy::need_timeout) all the
+    /// same. Unless overridden, lingering types are hard needs.
+    fn is_hard_need(self) -> bool {
+        self.lingers()
     }
 }
 
 /// One resource as it is offered to a receiver.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// Items are equal when their versions and needs are: equal content has equal versions.
+#[derive(Debug, Clone)]
 pub struct Item<T> {
     /// Its content version.
     pub version: Version,
     /// Its encoded form, shared by all streams that send it.
     pub payload: Bytes,
-    /// What the receiver must hold before it can use this item; empty for most types.
+    /// What the receiver must hold before it can use this item; empty for most types. A name
+    /// that is not offered counts as held.
     pub needs: Arc<[(T, Name)]>,
+}
+
+impl<T: PartialEq> PartialEq for Item<T> {
+    fn eq(&self, other: &Self) -> bool {
+        // Comparing snapshots compares whole neighbourhoods of a change; payloads may be large.
+        self.version == other.version && self.needs == other.needs
+    }
+}
+
+impl<T: Eq> Eq for Item<T> {}
+
+impl<T> Item<T> {
+    /// An item without needs.
+    pub fn new(version: impl Into<Version>, payload: impl Into<Bytes>) -> Self {
+        Self {
+            version: version.into(),
+            payload: payload.into(),
+            needs: Arc::new([]),
+        }
+    }
+
+    /// The same item, with needs.
+    #[must_use]
+    pub fn needing(self, needs: impl IntoIterator<Item = (T, Name)>) -> Self {
+        Self {
+            needs: needs.into_iter().collect(),
+            ..self
+        }
+    }
 }
 
 /// An immutable set of items, per type and name. Cloning is cheap; two snapshots derived from

@@ -1,0 +1,488 @@
+//! What a sender knows about one type on one stream.
+//!
+//! Only differences are kept: a covered name without an [`Entry`] is held exactly as it is
+//! offered. So a receiver that is in sync costs nothing per resource.
+//!
+//! **Invariant:** an entry is in the queue if and only if its phase is `Unsent`, and in the open
+//! response if its phase is `InFlight`.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+use super::entry::{Entry, Held, Phase};
+use super::split;
+use super::subscription::Subscription;
+use crate::message::{Nonce, Time, WILDCARD};
+use crate::policy::{OnNack, Policy};
+use crate::snapshot::{Item, Name, TypeSet, Version};
+
+pub(super) type Items<T> = OrdMap<Name, Item<T>>;
+
+/// How many refusals in a row are followed by the next smaller response at once.
+const UNPACED_SPLITS: u32 = 16;
+const SHORTEST_PAUSE: Time = Time::from_millis(100);
+const LONGEST_PAUSE: Time = Time::from_secs(5);
+
+/// How often something happened on this stream, for one type.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Responses sent.
+    pub sent: u64,
+    /// Responses that were applied.
+    pub acked: u64,
+    /// Responses that were refused, wholly or in part.
+    pub nacked: u64,
+}
+
+/// The response that waits for an answer.
+#[derive(Debug)]
+pub(super) struct InFlight<T> {
+    pub(super) nonce: Nonce,
+    /// What it said of each name; `None` is a removal.
+    pub(super) entries: Vec<(Name, Option<Held<T>>)>,
+    pub(super) is_complete: bool,
+}
+
+/// When everything is sent again after a refusal.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Resend {
+    /// When the unchanged content is; `None` when it was tried often enough.
+    at: Option<Time>,
+    /// When changed content may be.
+    changed_at: Time,
+}
+
+#[derive(Debug)]
+pub(super) struct TypeState<T: TypeSet> {
+    /// `None` until the first request.
+    pub(super) subscription: Option<Subscription>,
+    /// What the receiver said it holds, until there is an offer to compare it with.
+    initial: BTreeMap<Name, Version>,
+    /// Whether the receiver said what it holds: its first response may be a difference.
+    pub(super) is_resumed: bool,
+    pub(super) entries: BTreeMap<Name, Entry<T>>,
+    pub(super) queue: BTreeSet<Name>,
+    /// Suspects, in the groups in which they are sent again.
+    pub(super) retries: VecDeque<Vec<Name>>,
+    /// Whether the next response is one of `retries` though there is something in `queue`.
+    pub(super) prefers_retry: bool,
+    /// No retry is sent before.
+    pub(super) retry_at: Option<Time>,
+    pub(super) resend: Option<Resend>,
+    refusals_in_a_row: u32,
+    /// A complete response was refused as a whole. The receiver still has to drop what it lacked,
+    /// and does so with the next response that it accepts; so there has to be one.
+    pub(super) owes_any: bool,
+    pub(super) in_flight: Option<InFlight<T>>,
+    pub(super) counters: Counters,
+}
+
+impl<T: TypeSet> TypeState<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            subscription: None,
+            initial: BTreeMap::new(),
+            is_resumed: false,
+            entries: BTreeMap::new(),
+            queue: BTreeSet::new(),
+            retries: VecDeque::new(),
+            prefers_retry: false,
+            retry_at: None,
+            resend: None,
+            refusals_in_a_row: 0,
+            owes_any: false,
+            in_flight: None,
+            counters: Counters::default(),
+        }
+    }
+
+    pub(super) fn covers(&self, name: &Name) -> bool {
+        self.subscription
+            .as_ref()
+            .is_some_and(|subscription| subscription.covers(name))
+    }
+
+    /// Whether nothing was sent yet.
+    pub(super) fn is_first(&self) -> bool {
+        self.counters.sent == 0
+    }
+
+    /// Whether a response may hold differences only.
+    pub(super) fn must_be_complete(&self, policy: &Policy) -> bool {
+        !self.is_resumed
+            && (self.is_first() || (policy.complete_until_first_ack && self.counters.acked == 0))
+    }
+
+    /// When the next response of a type that is to be sent again as a whole may leave; `Err` when
+    /// only an event can bring it.
+    pub(super) fn resend_time(&self) -> Result<Time, ()> {
+        match self.resend {
+            None => Ok(Time::ZERO),
+            Some(resend) if !self.queue.is_empty() => Ok(resend.changed_at),
+            Some(resend) => resend.at.ok_or(()),
+        }
+    }
+
+    // Subscriptions.
+
+    /// The first request of the type.
+    pub(super) fn start(
+        &mut self,
+        subscribe: &[Name],
+        initial: BTreeMap<Name, Version>,
+        offered: Option<&Items<T>>,
+    ) {
+        self.subscription = Some(Subscription::first(subscribe));
+        self.is_resumed = !initial.is_empty();
+        self.initial = initial;
+        if let Some(offered) = offered {
+            self.load(offered);
+        }
+    }
+
+    /// Compares what the receiver holds with what is offered, once both are known.
+    pub(super) fn load(&mut self, offered: &Items<T>) {
+        let Some(subscription) = &self.subscription else {
+            return;
+        };
+        let mut initial = std::mem::take(&mut self.initial);
+        let mut entries = Vec::new();
+        for name in &subscription.names {
+            let held = initial.remove(name).map(Held::from_before);
+            // Who asks by name gets an answer for each, unless it said that it has it.
+            entries.push((
+                name.clone(),
+                match held {
+                    Some(held) => Entry::new(Some(held)),
+                    None => Entry::owed(None),
+                },
+            ));
+        }
+        if subscription.wildcard {
+            for (name, _) in offered {
+                if !subscription.names.contains(name) {
+                    let held = initial.remove(name).map(Held::from_before);
+                    entries.push((name.clone(), Entry::new(held)));
+                }
+            }
+            for (name, version) in initial {
+                entries.push((name, Entry::new(Some(Held::from_before(version)))));
+            }
+        }
+        for (name, entry) in entries {
+            self.insert(name, entry, offered);
+        }
+    }
+
+    fn insert(&mut self, name: Name, entry: Entry<T>, offered: &Items<T>) {
+        if !entry.agrees_with(offered.get(&name)) {
+            self.queue.insert(name.clone());
+            self.entries.insert(name, entry);
+        }
+    }
+
+    /// A later request subscribes to more, or to the same again.
+    pub(super) fn subscribe(&mut self, names: &[Name], offered: Option<&Items<T>>) {
+        for name in names {
+            if &**name == WILDCARD {
+                self.subscribe_all(offered);
+            } else {
+                self.subscribe_name(name, offered);
+            }
+        }
+    }
+
+    /// A repeated `*` changes nothing: stock control planes say it in every NACK.
+    fn subscribe_all(&mut self, offered: Option<&Items<T>>) {
+        let subscription = self.subscription.get_or_insert_default();
+        if subscription.wildcard {
+            return;
+        }
+        subscription.wildcard = true;
+        let names = subscription.names.clone();
+        for (name, _) in offered.into_iter().flatten() {
+            if !names.contains(name) {
+                self.entries.insert(name.clone(), Entry::new(None));
+                self.queue.insert(name.clone());
+            }
+        }
+    }
+
+    fn subscribe_name(&mut self, name: &Name, offered: Option<&Items<T>>) {
+        let was_covered = self.covers(name);
+        let subscription = self.subscription.get_or_insert_default();
+        // The snapshot's own copy of the name is shared by all receivers.
+        let name = offered
+            .and_then(|offered| offered.get_key_value(name))
+            .map_or_else(|| name.clone(), |(name, _)| name.clone());
+        subscription.names.insert(name.clone());
+        match offered {
+            // "The server must send the resource even if it believes the client has it."
+            Some(offered) => self.owe(&name, was_covered, offered),
+            None => _ = self.initial.remove(&name),
+        }
+    }
+
+    pub(super) fn unsubscribe(&mut self, names: &[Name], offered: Option<&Items<T>>) {
+        for name in names {
+            let Some(subscription) = self.subscription.as_mut() else {
+                return;
+            };
+            if &**name == WILDCARD {
+                subscription.wildcard = false;
+                self.forget_uncovered();
+            } else if subscription.names.remove(name) {
+                match offered {
+                    // The receiver cannot know whether `*` still covers the name, and is told.
+                    Some(offered) if subscription.wildcard => self.owe(name, true, offered),
+                    _ if subscription.wildcard => {}
+                    _ => self.forget(name),
+                }
+            }
+        }
+    }
+
+    fn forget(&mut self, name: &Name) {
+        self.entries.remove(name);
+        self.queue.remove(name);
+        self.initial.remove(name);
+    }
+
+    fn forget_uncovered(&mut self) {
+        let kept = self
+            .subscription
+            .as_ref()
+            .map(|subscription| subscription.names.clone())
+            .unwrap_or_default();
+        self.entries.retain(|name, _| kept.contains(name));
+        self.queue.retain(|name| kept.contains(name));
+        self.initial.retain(|name, _| kept.contains(name));
+    }
+
+    /// Makes the name be sent, or answered as removed, even if it is held.
+    pub(super) fn owe(&mut self, name: &Name, was_covered: bool, offered: &Items<T>) {
+        let item = offered.get(name);
+        if let Some(entry) = self.entries.get_mut(name) {
+            entry.is_owed = true;
+        } else {
+            let held = item.filter(|_| was_covered).map(Held::of);
+            self.entries.insert(name.clone(), Entry::owed(held));
+        }
+        self.settle_unless_in_flight(name, item);
+    }
+
+    // Changes of what is offered.
+
+    /// A covered name changed. `old` is what was offered before.
+    pub(super) fn changed(&mut self, name: &Name, old: Option<&Item<T>>, new: Option<&Item<T>>) {
+        let entry = self
+            .entries
+            .entry(name.clone())
+            .or_insert_with(|| Entry::new(old.map(Held::of)));
+        if let Phase::Rejected { version, .. } = &entry.phase
+            && version.as_ref() == new.map(|item| &item.version)
+        {
+            return;
+        }
+        self.settle_unless_in_flight(name, new);
+    }
+
+    fn settle_unless_in_flight(&mut self, name: &Name, offered: Option<&Item<T>>) {
+        if let Some(entry) = self.entries.get(name)
+            && !entry.is_in_flight()
+        {
+            self.settle(name, offered);
+        }
+    }
+
+    /// Drops the entry if there is nothing more to say about the name, or else queues it.
+    pub(super) fn settle(&mut self, name: &Name, offered: Option<&Item<T>>) {
+        let Some(entry) = self.entries.get_mut(name) else {
+            return;
+        };
+        if entry.agrees_with(offered) {
+            self.entries.remove(name);
+            self.queue.remove(name);
+            return;
+        }
+        entry.phase = Phase::Unsent;
+        entry.is_deferred = false;
+        if offered.is_some() {
+            entry.free_since = None;
+        } else {
+            entry.blocked_since = None;
+        }
+        self.queue.insert(name.clone());
+    }
+
+    // Answers.
+
+    pub(super) fn is_open(&self, nonce: &Nonce) -> bool {
+        self.in_flight
+            .as_ref()
+            .is_some_and(|open| open.nonce == *nonce)
+    }
+
+    /// Drops names that the open response does not hold.
+    pub(super) fn retain_in_flight(&self, rejected: &mut BTreeMap<Name, Arc<str>>) {
+        let open = self.in_flight.iter().flat_map(|open| &open.entries);
+        let mut listed = std::mem::take(rejected);
+        for (name, _) in open {
+            if let Some(reason) = listed.remove(name) {
+                rejected.insert(name.clone(), reason);
+            }
+        }
+    }
+
+    /// The open response was applied, except for what is in `rejected`.
+    pub(super) fn applied(
+        &mut self,
+        rejected: &BTreeMap<Name, Arc<str>>,
+        offered: &Items<T>,
+    ) -> Vec<Name> {
+        if rejected.is_empty() {
+            self.counters.acked += 1;
+        } else {
+            self.counters.nacked += 1;
+        }
+        self.refusals_in_a_row = 0;
+        self.retry_at = None;
+        self.resend = None;
+        self.owes_any = false;
+        let mut refused = Vec::new();
+        for (name, sent) in self.take_in_flight() {
+            let Some(entry) = self.entries.get_mut(&name) else {
+                continue;
+            };
+            match rejected.get(&name) {
+                None => {
+                    entry.accept(sent);
+                    self.settle(&name, offered.get(&name));
+                }
+                Some(reason) => {
+                    self.refuse(&name, sent, reason, offered);
+                    refused.push(name);
+                }
+            }
+        }
+        refused
+    }
+
+    /// The open response was refused as a whole.
+    pub(super) fn refused(
+        &mut self,
+        now: Time,
+        text: &str,
+        policy: &Policy,
+        offered: &Items<T>,
+    ) -> Vec<Name> {
+        self.counters.nacked += 1;
+        self.refusals_in_a_row = self.refusals_in_a_row.saturating_add(1);
+        let (was_complete, was_empty, is_alone) = match &self.in_flight {
+            Some(open) => (
+                open.is_complete,
+                open.entries.is_empty(),
+                open.entries.len() == 1,
+            ),
+            None => return Vec::new(),
+        };
+        // While every response has to be complete, there is no smaller one.
+        let splits = policy.on_nack == OnNack::Split && !self.must_be_complete(policy);
+        let reason: Arc<str> = text.into();
+        let mut suspects = Vec::new();
+        let mut names = Vec::new();
+        for (name, sent) in self.take_in_flight() {
+            names.push(name.clone());
+            let Some(entry) = self.entries.get_mut(&name) else {
+                continue;
+            };
+            if is_alone {
+                self.refuse(&name, sent, &reason, offered);
+                continue;
+            }
+            entry.doubt(sent.clone());
+            if !splits {
+                self.refuse(&name, sent, &reason, offered);
+            } else if is_current(entry, sent.as_ref(), offered.get(&name)) {
+                entry.was_refused |= entry.held.is_none();
+                entry.phase = Phase::Suspect;
+                suspects.push(name);
+            } else {
+                self.settle(&name, offered.get(&name));
+            }
+        }
+        self.retries
+            .extend(split::groups(suspects, text, policy.max_chunk));
+        self.owes_any = splits && !was_empty && (self.owes_any || was_complete);
+        self.retry_at = self.split_pause().map(|pause| now + pause);
+        self.resend = self.next_resend(now, policy.on_nack);
+        names
+    }
+
+    /// The entries of the open response that are still about this subscription.
+    fn take_in_flight(&mut self) -> Vec<(Name, Option<Held<T>>)> {
+        let Some(open) = self.in_flight.take() else {
+            return Vec::new();
+        };
+        let mut entries = open.entries;
+        // A name that was forgotten and subscribed again since is sent again in any case.
+        entries.retain(|(name, _)| self.entries.get(name).is_some_and(Entry::is_in_flight));
+        entries
+    }
+
+    fn refuse(
+        &mut self,
+        name: &Name,
+        sent: Option<Held<T>>,
+        reason: &Arc<str>,
+        offered: &Items<T>,
+    ) {
+        let Some(entry) = self.entries.get_mut(name) else {
+            return;
+        };
+        let is_current = is_current(entry, sent.as_ref(), offered.get(name));
+        entry.refuse(sent.map(|sent| sent.version), Arc::clone(reason));
+        if !is_current {
+            self.settle(name, offered.get(name));
+        }
+    }
+
+    /// A receiver that refuses one response after another is not asked as fast as it can answer.
+    fn split_pause(&self) -> Option<Time> {
+        let exponent = self.refusals_in_a_row.checked_sub(UNPACED_SPLITS)?;
+        Some(doubled(SHORTEST_PAUSE, exponent, LONGEST_PAUSE))
+    }
+
+    fn next_resend(&self, now: Time, on_nack: OnNack) -> Option<Resend> {
+        let OnNack::ResendWholeType {
+            after,
+            max,
+            attempts,
+        } = on_nack
+        else {
+            return None;
+        };
+        let wait = doubled(after, self.refusals_in_a_row.saturating_sub(1), max);
+        Some(Resend {
+            at: (self.refusals_in_a_row < attempts).then_some(now + wait),
+            changed_at: now + after,
+        })
+    }
+}
+
+/// Whether what was sent is what would be sent now.
+fn is_current<T: TypeSet>(
+    entry: &Entry<T>,
+    sent: Option<&Held<T>>,
+    offered: Option<&Item<T>>,
+) -> bool {
+    !entry.is_owed && sent.map(|held| &held.version) == offered.map(|item| &item.version)
+}
+
+fn doubled(first: Time, times: u32, max: Time) -> Time {
+    first
+        .saturating_mul(1_u32.checked_shl(times).unwrap_or(u32::MAX))
+        .min(max)
+}
