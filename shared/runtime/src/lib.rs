@@ -4,7 +4,11 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod diagnostics;
 pub mod instance;
+pub mod serve;
 pub mod shutdown;
+pub mod tls;
+pub mod tokens;
 pub mod version;
 pub mod yaml;
