@@ -29,7 +29,7 @@ mod sniff;
 #[cfg(test)]
 mod tests;
 
-pub use bind::{ServeError, all_interfaces, bind, bind_for, socket_address};
+pub use bind::{ServeError, Setting, all_interfaces, bind, bind_for, socket_address};
 
 /// Pause after an `accept` that failed because the process or the system is out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
