@@ -1,0 +1,308 @@
+//! The zone's half of KDS: one connection to the global, kept up for ever.
+//!
+//! The zone serves from its own store whatever happens here: a global that is down, wrong or
+//! another one changes nothing but the state that is reported.
+
+mod connect;
+mod gate;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_model::ZoneName;
+use mesh_proto::mesh::ZoneHealthCheckRequest;
+use mesh_proto::mesh::global_kds_service_client::GlobalKdsServiceClient;
+use mesh_proto::mesh::kds_sync_service_client::KdsSyncServiceClient;
+use mesh_runtime::backoff::Backoff;
+use mesh_runtime::shutdown::Shutdown;
+use mesh_store::SharedStore;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::codec::CompressionEncoding;
+use tonic::transport::Channel;
+use tonic::{Code, Request};
+use uuid::Uuid;
+
+pub use self::connect::{ConnectError, Target};
+use self::gate::ClusterGate;
+pub use self::gate::{ACCEPTED_CLUSTER_ID, known_cluster_id};
+use crate::intake::Intake;
+use crate::kind::Kind;
+use crate::mapping::Mapping;
+use crate::peer::{Naming, NodeInfo, write_zone_metadata};
+use crate::projection::Projection;
+use crate::stream::receive::{Applied, Receiving};
+use crate::stream::send::{self, Sending};
+use crate::stream::{CHANNEL, End};
+
+/// How often a zone says that it is there, unless the global asks for another interval.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(300);
+/// A connection that held this long was a good one: the next attempt starts anew.
+const GOOD_CONNECTION: Duration = Duration::from_secs(5);
+
+/// What a client is made of.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The zone's name.
+    pub zone: ZoneName,
+    /// Where the global is.
+    pub target: Target,
+    /// The zone's resources.
+    pub store: SharedStore,
+    /// What this zone says of itself.
+    pub node: NodeInfo,
+    /// The identity of the zone's store.
+    pub store_id: Uuid,
+}
+
+/// Where the connection to the global stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// No attempt has ended yet.
+    Connecting,
+    /// Resources flow.
+    Following,
+    /// The last attempt failed; the zone serves what it has.
+    Cut {
+        /// Why, with all causes.
+        reason: String,
+    },
+    /// The global there is another one than this zone follows; the zone serves what it has.
+    Held {
+        /// The id that this zone follows.
+        known: String,
+        /// The id that the global there has.
+        offered: String,
+    },
+}
+
+/// The client. [`Client::run`] does the work; [`Client::state`] tells how it goes.
+#[derive(Debug)]
+pub struct Client {
+    config: Config,
+    state: watch::Sender<State>,
+    plain: Arc<Projection>,
+    hashed: Arc<Projection>,
+}
+
+impl Client {
+    /// A client that has not dialled yet.
+    pub fn new(config: Config) -> Self {
+        let projection =
+            |naming| Arc::new(Projection::new(Mapping::Up(config.zone.clone(), naming)));
+        Self {
+            plain: projection(Naming::Plain),
+            hashed: projection(Naming::Hashed),
+            state: watch::Sender::new(State::Connecting),
+            config,
+        }
+    }
+
+    /// Where the connection stands, now and later.
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    /// Keeps a connection up until shutdown.
+    pub async fn run(&self, mut backoff: Backoff, shutdown: Shutdown) {
+        loop {
+            let started = Instant::now();
+            let reason = tokio::select! {
+                reason = self.session() => reason,
+                () = shutdown.wait() => return,
+            };
+            self.enter(reason);
+            if started.elapsed() >= GOOD_CONNECTION {
+                backoff.reset();
+            }
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next_delay()) => {}
+                () = shutdown.wait() => return,
+            }
+        }
+    }
+
+    /// Takes note of a state, and says so once per change.
+    fn enter(&self, next: State) {
+        let Target { host, port, .. } = &self.config.target;
+        self.state.send_if_modified(|state| {
+            if *state == next {
+                return false;
+            }
+            match &next {
+                State::Connecting => {}
+                State::Following => tracing::info!("following the global at {host}:{port}"),
+                State::Cut { reason } => tracing::warn!(
+                    "no connection to the global at {host}:{port}, serving what is known: {reason}"
+                ),
+                State::Held { known, offered } => tracing::error!(
+                    "the global at {host}:{port} has kuma-cluster-id {offered}, but this zone follows \
+                     {known}. Nothing is changed. If that global replaces the old one, accept it with: \
+                     meridian accept-cluster {offered}"
+                ),
+            }
+            *state = next;
+            true
+        });
+    }
+
+    /// One connection, from dialling to its end.
+    async fn session(&self) -> State {
+        let channel = match connect::connect(&self.config.target).await {
+            Ok(channel) => channel,
+            Err(error) => {
+                return State::Cut {
+                    reason: chain(&error),
+                };
+            }
+        };
+        let end = tokio::select! {
+            end = self.down(channel.clone()) => end,
+            end = self.up(channel.clone()) => end,
+            end = self.health(channel) => end,
+        };
+        match end {
+            Err(End::OtherCluster { known, offered }) => State::Held { known, offered },
+            Err(end) => State::Cut {
+                reason: chain(&end),
+            },
+            Ok(never) => match never {},
+        }
+    }
+
+    fn sync_client(&self, channel: Channel) -> KdsSyncServiceClient<Channel> {
+        KdsSyncServiceClient::new(channel)
+            .max_decoding_message_size(self.config.target.max_message)
+            .max_encoding_message_size(self.config.target.max_message)
+            .accept_compressed(CompressionEncoding::Gzip)
+    }
+
+    fn call<M>(&self, message: M) -> Request<M> {
+        let Config {
+            zone,
+            node,
+            store_id,
+            ..
+        } = &self.config;
+        let mut request = Request::new(message);
+        write_zone_metadata(
+            request.metadata_mut(),
+            zone,
+            &node.version.version,
+            *store_id,
+        );
+        request
+    }
+
+    /// GlobalToZoneSync: this zone subscribes to what the global owns.
+    async fn down(&self, channel: Channel) -> Result<Infallible, End> {
+        let (tx, rx) = mpsc::channel(CHANNEL);
+        let mut client = self.sync_client(channel);
+        let mut on_applied = |applied: Applied<'_>| {
+            let Applied {
+                kind,
+                changes,
+                refused,
+            } = applied;
+            self.enter(State::Following);
+            tracing::debug!(type_url = %kind, changes, "took what the global sent");
+            for one in refused {
+                tracing::warn!(type_url = %kind, name = %one.name, "rejected a resource: {}", one.reason);
+            }
+        };
+        // The subscriptions are in the channel before the call: a global may answer with headers
+        // only once it has something to say.
+        let receiving = Receiving {
+            node: &self.config.node,
+            kinds: Kind::down().collect(),
+            intake: Intake::FromGlobal,
+            gate: ClusterGate::new(&self.config.store.snapshot()),
+            store: Arc::clone(&self.config.store),
+            outbox: tx,
+            on_applied: &mut on_applied,
+        };
+        let call = client.global_to_zone_sync(self.call(ReceiverStream::new(rx)));
+        Err(receiving.run(Box::pin(responses(call))).await)
+    }
+
+    /// ZoneToGlobalSync: this zone reports what it owns.
+    async fn up(&self, channel: Channel) -> Result<Infallible, End> {
+        let (tx, rx) = mpsc::channel(CHANNEL);
+        let mut client = self.sync_client(channel);
+        let mut on_event = |happened: send::Happened<'_>| match happened {
+            send::Happened::Rejected(kind, text) => {
+                tracing::warn!(type_url = %kind, "the global rejected resources: {text}");
+            }
+            send::Happened::Opened(_) | send::Happened::Sent(_) | send::Happened::Acked(_) => {}
+        };
+        let kinds: Vec<Kind> = Kind::up().collect();
+        let projection = |naming| match naming {
+            Naming::Plain => Arc::clone(&self.plain),
+            Naming::Hashed => Arc::clone(&self.hashed),
+        };
+        let zone = self.config.zone.as_str();
+        let sending = Sending {
+            node_id: zone,
+            identifier: zone,
+            kinds: &kinds,
+            store: Arc::clone(&self.config.store),
+            projection: &projection,
+            outbox: tx,
+            on_event: &mut on_event,
+        };
+        let call = client.zone_to_global_sync(self.call(ReceiverStream::new(rx)));
+        Err(sending.run(Box::pin(responses(call))).await)
+    }
+
+    /// `HealthCheck`: once at the start, then at the interval that the global asks for.
+    async fn health(&self, channel: Channel) -> Result<Infallible, End> {
+        let mut client =
+            GlobalKdsServiceClient::new(channel).accept_compressed(CompressionEncoding::Gzip);
+        loop {
+            let wait = match client
+                .health_check(self.call(ZoneHealthCheckRequest {}))
+                .await
+            {
+                Ok(response) => response
+                    .into_inner()
+                    .interval
+                    .and_then(|interval| Duration::try_from(interval).ok())
+                    .filter(|interval| !interval.is_zero())
+                    .unwrap_or(HEALTH_INTERVAL),
+                Err(status) if status.code() == Code::Unimplemented => {
+                    return std::future::pending().await;
+                }
+                Err(status) => return Err(End::Failed(status)),
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+/// The messages of a call that may not have answered yet, as one stream.
+fn responses<M: Send + 'static>(
+    call: impl Future<Output = Result<tonic::Response<tonic::Streaming<M>>, tonic::Status>>,
+) -> impl futures_util::Stream<Item = Result<M, tonic::Status>> {
+    use futures_util::TryStreamExt as _;
+    futures_util::stream::once(call)
+        .map_ok(tonic::Response::into_inner)
+        .try_flatten()
+}
+
+/// An error with its causes, as one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // hyper and tonic repeat their cause in their own text.
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,81 @@
+//! A zone takes nothing from a global that is not the one it follows.
+//!
+//! A typo in a global's work directory makes an empty global. Every type's first response is
+//! complete, so following it would delete everything that the zone serves. The identity of the
+//! deployment travels as the `Config` named `kuma-cluster-id`: until it was seen to be the known
+//! one, nothing else is applied.
+
+use mesh_model::{Key, ResourceName, ResourceType};
+use mesh_proto::system;
+use mesh_store::Snapshot;
+
+use crate::intake::Delivery;
+use crate::mapping::CLUSTER_ID;
+use crate::stream::End;
+use crate::stream::receive::{Gate, Pass};
+
+/// The `Config` in which an operator's acceptance of another cluster id is kept. It is the
+/// zone's own and does not travel.
+pub const ACCEPTED_CLUSTER_ID: &str = "meridian-accepted-cluster-id";
+
+/// The cluster id that a zone follows; `None` before it ever followed one.
+pub fn known_cluster_id(snapshot: &Snapshot) -> Option<String> {
+    config(snapshot, CLUSTER_ID)
+}
+
+fn config(snapshot: &Snapshot, name: &str) -> Option<String> {
+    let name = ResourceName::parse(name).expect("both names of this module are names");
+    let resource = snapshot.get(&Key::global(ResourceType::Config, name))?;
+    Some(resource.decode::<system::Config>().config).filter(|id| !id.is_empty())
+}
+
+/// Lets a stream pass once its cluster id is the known one.
+#[derive(Debug)]
+pub(crate) struct ClusterGate {
+    known: Option<String>,
+    accepted: Option<String>,
+    is_open: bool,
+}
+
+impl ClusterGate {
+    /// A gate for a stream of a zone whose store is at `snapshot`. A zone that follows nobody
+    /// yet has nothing to lose.
+    pub(crate) fn new(snapshot: &Snapshot) -> Self {
+        let known = known_cluster_id(snapshot);
+        let is_open = known.is_none();
+        Self {
+            known,
+            accepted: config(snapshot, ACCEPTED_CLUSTER_ID),
+            is_open,
+        }
+    }
+}
+
+impl Gate for ClusterGate {
+    fn check(&mut self, _snapshot: &Snapshot, delivery: &Delivery) -> Result<Pass, End> {
+        let Some(known) = self.known.as_ref().filter(|_| !self.is_open) else {
+            return Ok(Pass::Now);
+        };
+        if delivery.ty != ResourceType::Config {
+            return Ok(Pass::Later);
+        }
+        let offered = delivery
+            .arrived
+            .iter()
+            .filter_map(|arrived| arrived.content.as_ref().ok())
+            .find(|incoming| incoming.key.name().as_str() == CLUSTER_ID)
+            .map(|incoming| incoming.spec.decode::<system::Config>().config);
+        match offered {
+            // A global that has just started has no id yet; it sends one when it has.
+            None => Ok(Pass::Never),
+            Some(offered) if offered == *known || Some(&offered) == self.accepted.as_ref() => {
+                self.is_open = true;
+                Ok(Pass::Now)
+            }
+            Some(offered) => Err(End::OtherCluster {
+                known: known.clone(),
+                offered,
+            }),
+        }
+    }
+}

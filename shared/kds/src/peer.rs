@@ -1,0 +1,302 @@
+//! Who is on the other end, as far as it said.
+//!
+//! Behaviour is chosen by what a peer announced, never by its version number.
+
+use mesh_model::{ParseNameError, ZoneName};
+use mesh_proto::core::Node;
+use prost_types::value::Kind as ValueKind;
+use prost_types::{ListValue, Struct, Value};
+use tonic::metadata::{MetadataMap, MetadataValue};
+use uuid::Uuid;
+
+/// gRPC metadata: the zone's name.
+pub const CLIENT_ID: &str = "client-id";
+/// gRPC metadata: the protocol's version, always `v3`.
+pub const KDS_VERSION: &str = "kds-version";
+/// gRPC metadata, repeated: what the zone can do.
+pub const FEATURES: &str = "features";
+/// gRPC metadata: the zone's release.
+pub const VERSION: &str = "version";
+/// gRPC metadata of ours: the identity of the zone's store, so that two zones with one name are
+/// told apart from one zone that reconnects.
+pub const STORE_ID: &str = "meridian-store-id";
+
+/// The zone answers health checks; seen in gRPC metadata only.
+pub const FEATURE_PING_HEALTH: &str = "zone-ping-health";
+/// The peer knows zone tokens.
+pub const FEATURE_ZONE_TOKEN: &str = "zone-token";
+/// The peer uses names with a hash suffix and labels (2.6 and later).
+pub const FEATURE_HASH_SUFFIX: &str = "hash-suffix";
+
+/// How resources are named towards a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Naming {
+    /// As they are called where they were made (2.5).
+    Plain,
+    /// With a hash suffix, and the name in the label `kuma.io/display-name` (2.6 and later).
+    Hashed,
+}
+
+/// Why a call's metadata names no zone.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PeerError {
+    /// No `client-id`.
+    #[error("\"client-id\" is not present in metadata")]
+    NoClientId,
+    /// A `client-id` that is not text.
+    #[error("\"client-id\" in metadata is not text")]
+    NotText,
+    /// A `client-id` that is not a zone name.
+    #[error("\"client-id\" {name:?} in metadata is not a zone name: {source}")]
+    NotAZoneName {
+        /// What it was.
+        name: String,
+        /// What is wrong with it.
+        source: ParseNameError,
+    },
+}
+
+/// What a zone says of itself in the metadata of each call.
+#[derive(Debug, Clone)]
+pub struct ZonePeer {
+    /// Its name; everything that it does is under this name.
+    pub zone: ZoneName,
+    /// How it names what it sends up.
+    pub up_naming: Naming,
+    /// Its release, if it said so.
+    pub version: Option<String>,
+    /// The identity of its store, if it is one of ours.
+    pub store_id: Option<Uuid>,
+    /// Whether it sent exactly one `authorization` value.
+    pub has_token: bool,
+}
+
+impl ZonePeer {
+    /// Reads the metadata of a call.
+    ///
+    /// # Errors
+    /// When `client-id` is missing or no zone name.
+    pub fn from_metadata(metadata: &MetadataMap) -> Result<Self, PeerError> {
+        let name = metadata.get(CLIENT_ID).ok_or(PeerError::NoClientId)?;
+        let name = name.to_str().map_err(|_not_ascii| PeerError::NotText)?;
+        let zone = ZoneName::parse(name).map_err(|source| PeerError::NotAZoneName {
+            name: name.to_owned(),
+            source,
+        })?;
+        let text = |key| {
+            metadata
+                .get(key)
+                .and_then(|v| v.to_str().ok())
+                .map(str::to_owned)
+        };
+        let is_hashed = metadata
+            .get_all(FEATURES)
+            .iter()
+            .filter_map(|v| v.to_str().ok())
+            .flat_map(|v| v.split(','))
+            .any(|feature| feature.trim() == FEATURE_HASH_SUFFIX);
+        Ok(Self {
+            zone,
+            up_naming: if is_hashed {
+                Naming::Hashed
+            } else {
+                Naming::Plain
+            },
+            version: text(VERSION),
+            store_id: text(STORE_ID).and_then(|id| Uuid::parse_str(&id).ok()),
+            has_token: metadata.get_all("authorization").iter().count() == 1,
+        })
+    }
+}
+
+/// Writes what a zone says of itself into the metadata of a call.
+///
+/// # Panics
+/// Never: names, versions and UUIDs are ASCII.
+pub fn write_zone_metadata(
+    metadata: &mut MetadataMap,
+    zone: &ZoneName,
+    version: &str,
+    store_id: Uuid,
+) {
+    let ascii = |text: &str| {
+        MetadataValue::try_from(text).expect("names, versions and UUIDs are visible ASCII")
+    };
+    metadata.insert(VERSION, ascii(version));
+    metadata.insert(CLIENT_ID, ascii(zone.as_str()));
+    metadata.insert(KDS_VERSION, MetadataValue::from_static("v3"));
+    metadata.append(FEATURES, MetadataValue::from_static(FEATURE_PING_HEALTH));
+    metadata.append(FEATURES, MetadataValue::from_static(FEATURE_HASH_SUFFIX));
+    metadata.insert(STORE_ID, ascii(&store_id.to_string()));
+}
+
+/// What a control plane says of itself in the node of a first request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeInfo {
+    /// The zone's name, on both streams.
+    pub id: String,
+    /// Release, tag, commit and build date.
+    pub version: CpVersion,
+    /// The sender's configuration as JSON with secrets masked; empty from a global.
+    pub config: String,
+    /// What the sender can do.
+    pub features: Vec<String>,
+    /// The sender's instance, `<host name>-<4 hex>`.
+    pub instance_id: String,
+}
+
+/// A control plane's release.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CpVersion {
+    /// Such as `2.14.3`.
+    pub version: String,
+    /// The tag it was built from.
+    pub git_tag: String,
+    /// The commit it was built from.
+    pub git_commit: String,
+    /// When it was built.
+    pub build_date: String,
+}
+
+impl NodeInfo {
+    /// How this peer wants resources named that are sent to it.
+    pub fn naming(&self) -> Naming {
+        if self.features.iter().any(|f| f == FEATURE_HASH_SUFFIX) {
+            Naming::Hashed
+        } else {
+            Naming::Plain
+        }
+    }
+
+    /// As the node of a first request.
+    pub fn to_node(&self) -> Node {
+        let text = |text: &str| Value {
+            kind: Some(ValueKind::StringValue(text.to_owned())),
+        };
+        let object = |fields: Vec<(&str, Value)>| Value {
+            kind: Some(ValueKind::StructValue(Struct {
+                fields: fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
+            })),
+        };
+        let version = object(vec![
+            ("version", text(&self.version.version)),
+            ("gitTag", text(&self.version.git_tag)),
+            ("gitCommit", text(&self.version.git_commit)),
+            ("buildDate", text(&self.version.build_date)),
+        ]);
+        let features = self.features.iter().map(|f| text(f)).collect();
+        let fields = [
+            ("version", object(vec![("kumaCp", version)])),
+            ("config", text(&self.config)),
+            (
+                "features",
+                Value {
+                    kind: Some(ValueKind::ListValue(ListValue { values: features })),
+                },
+            ),
+            ("control-plane-id", text(&self.instance_id)),
+        ];
+        Node {
+            id: self.id.clone(),
+            cluster: String::new(),
+            metadata: Some(Struct {
+                fields: fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
+            }),
+        }
+    }
+
+    /// From the node of a first request; what is missing or of another shape stays empty.
+    pub fn from_node(node: &Node) -> Self {
+        let field = |name: &str| node.metadata.as_ref().and_then(|m| m.fields.get(name));
+        let version = field("version").and_then(|v| member(v, "kumaCp"));
+        let part = |name| {
+            version
+                .and_then(|v| member(v, name))
+                .map(string)
+                .unwrap_or_default()
+        };
+        let features = match field("features").and_then(|v| v.kind.as_ref()) {
+            Some(ValueKind::ListValue(list)) => list.values.iter().map(string).collect(),
+            _ => Vec::new(),
+        };
+        Self {
+            id: node.id.clone(),
+            version: CpVersion {
+                version: part("version"),
+                git_tag: part("gitTag"),
+                git_commit: part("gitCommit"),
+                build_date: part("buildDate"),
+            },
+            config: field("config").map(string).unwrap_or_default(),
+            features,
+            instance_id: field("control-plane-id").map(string).unwrap_or_default(),
+        }
+    }
+}
+
+fn member<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+    match value.kind.as_ref()? {
+        ValueKind::StructValue(object) => object.fields.get(name),
+        _ => None,
+    }
+}
+
+fn string(value: &Value) -> String {
+    match &value.kind {
+        Some(ValueKind::StringValue(text)) => text.clone(),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_zone_writes_a_global_reads() {
+        let mut metadata = MetadataMap::new();
+        let zone = ZoneName::parse("east").unwrap();
+        let store_id = Uuid::from_u128(7);
+        write_zone_metadata(&mut metadata, &zone, "2.14.3", store_id);
+        let peer = ZonePeer::from_metadata(&metadata).unwrap();
+        assert_eq!(peer.zone, zone);
+        assert_eq!(peer.up_naming, Naming::Hashed);
+        assert_eq!(peer.store_id, Some(store_id));
+        assert!(!peer.has_token);
+    }
+
+    #[test]
+    fn a_call_without_a_proper_client_id_is_refused() {
+        let mut metadata = MetadataMap::new();
+        assert_eq!(
+            ZonePeer::from_metadata(&metadata).unwrap_err(),
+            PeerError::NoClientId
+        );
+        metadata.insert(CLIENT_ID, MetadataValue::from_static("Not A Zone"));
+        assert!(matches!(
+            ZonePeer::from_metadata(&metadata).unwrap_err(),
+            PeerError::NotAZoneName { .. }
+        ));
+    }
+
+    #[test]
+    fn nodes_round_trip_and_odd_ones_read_as_empty() {
+        let info = NodeInfo {
+            id: "east".into(),
+            version: CpVersion {
+                version: "2.14.3".into(),
+                ..CpVersion::default()
+            },
+            config: "{}".into(),
+            features: vec![FEATURE_ZONE_TOKEN.into(), FEATURE_HASH_SUFFIX.into()],
+            instance_id: "host-1a2b".into(),
+        };
+        assert_eq!(NodeInfo::from_node(&info.to_node()), info);
+        assert_eq!(info.naming(), Naming::Hashed);
+        let bare = NodeInfo::from_node(&Node {
+            id: "east".into(),
+            ..Node::default()
+        });
+        assert_eq!(bare.naming(), Naming::Plain);
+    }
+}

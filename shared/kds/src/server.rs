@@ -1,0 +1,382 @@
+//! The global's half of KDS: the gRPC services that zones call.
+
+mod registry;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::{Stream, StreamExt as _};
+use mesh_model::ZoneName;
+use mesh_proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use mesh_proto::mesh::global_kds_service_server::{GlobalKdsService, GlobalKdsServiceServer};
+use mesh_proto::mesh::kds_sync_service_server::{KdsSyncService, KdsSyncServiceServer};
+use mesh_proto::mesh::{
+    ClustersRequest, ClustersResponse, StatsRequest, StatsResponse, XdsConfigRequest,
+    XdsConfigResponse, ZoneHealthCheckRequest, ZoneHealthCheckResponse,
+};
+use mesh_runtime::shutdown::Shutdown;
+use mesh_store::SharedStore;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::TaskTracker;
+use tonic::codec::CompressionEncoding;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use self::registry::{Registry, StreamKind};
+use crate::intake::Intake;
+use crate::kind::Kind;
+use crate::mapping::Mapping;
+use crate::peer::{Naming, NodeInfo, ZonePeer};
+use crate::projection::Projection;
+use crate::stream::receive::{Applied, Open, Receiving};
+use crate::stream::send::{self, Sending};
+use crate::stream::{Answering, CHANNEL, End};
+
+/// What happened to a response on a down stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// It was sent.
+    Sent,
+    /// The zone applied it.
+    Acked,
+    /// The zone refused it.
+    Rejected,
+}
+
+/// The global's bookkeeping of zones and their streams. No method may block.
+#[async_trait]
+pub trait ZoneBook: Send + Sync + fmt::Debug + 'static {
+    /// A zone opens a sync stream: there is a `Zone` for it when this returns.
+    ///
+    /// # Errors
+    /// The status with which the stream is refused.
+    async fn admit(&self, peer: &ZonePeer) -> Result<(), Status>;
+
+    /// A zone introduced itself on a new down stream.
+    fn opened(&self, stream: Uuid, peer: &ZonePeer, node: &NodeInfo);
+
+    /// Something happened to a response of a type on a down stream.
+    fn counted(&self, stream: Uuid, zone: &ZoneName, type_name: &str, what: Counted);
+
+    /// A down stream ended.
+    fn closed(&self, stream: Uuid, zone: &ZoneName);
+
+    /// A zone said that it is there.
+    fn pinged(&self, zone: &ZoneName);
+}
+
+/// What a server is made of.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The global's resources.
+    pub store: SharedStore,
+    /// The bookkeeping.
+    pub book: Arc<dyn ZoneBook>,
+    /// What this global says of itself; `id` is filled with each zone's name.
+    pub node: NodeInfo,
+    /// The largest message to send or take, in bytes.
+    pub max_message: usize,
+}
+
+/// The services, before they are given a port.
+#[derive(Debug, Clone)]
+pub struct Server {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    projections: BTreeMap<&'static str, Arc<Projection>>,
+    registry: Arc<Registry>,
+    streams: TaskTracker,
+    shutdown: Shutdown,
+}
+
+const HASHED: &str = "hashed";
+const PLAIN: &str = "plain";
+
+impl Server {
+    /// Services that end their streams at shutdown.
+    pub fn new(config: Config, shutdown: Shutdown) -> Self {
+        let projections = [
+            (
+                HASHED,
+                Arc::new(Projection::new(Mapping::Down(Naming::Hashed))),
+            ),
+            (
+                PLAIN,
+                Arc::new(Projection::new(Mapping::Down(Naming::Plain))),
+            ),
+        ];
+        let inner = Inner {
+            config,
+            projections: projections.into(),
+            registry: Arc::default(),
+            streams: TaskTracker::new(),
+            shutdown,
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// The services as routes for an HTTP/2 server.
+    pub fn routes(&self) -> tonic::service::Routes {
+        let max = self.inner.config.max_message;
+        // gzip is taken and given in kind: stock zones from 2.10 on compress every message and
+        // break off when that is refused.
+        let sync = KdsSyncServiceServer::new(self.clone())
+            .max_decoding_message_size(max)
+            .max_encoding_message_size(max)
+            .accept_compressed(CompressionEncoding::Gzip);
+        let global = GlobalKdsServiceServer::new(self.clone())
+            .max_decoding_message_size(max)
+            .max_encoding_message_size(max)
+            .accept_compressed(CompressionEncoding::Gzip);
+        tonic::service::Routes::new(sync).add_service(global)
+    }
+
+    /// Ends all streams of a zone; it may connect again.
+    pub fn evict(&self, zone: &ZoneName) {
+        self.inner.registry.evict(zone);
+    }
+
+    /// Waits until the last stream has ended, which shutdown makes them do.
+    pub async fn drained(&self) {
+        self.inner.streams.close();
+        self.inner.streams.wait().await;
+    }
+
+    /// Who calls, and a place for the stream.
+    async fn enter(
+        &self,
+        metadata: &tonic::metadata::MetadataMap,
+        kind: StreamKind,
+    ) -> Result<(ZonePeer, registry::Seat), Status> {
+        if self.inner.shutdown.is_triggered() {
+            return Err(End::Shutdown.to_status());
+        }
+        let peer = ZonePeer::from_metadata(metadata)
+            .map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let seat = self
+            .inner
+            .registry
+            .take(&peer.zone, kind, peer.store_id)
+            .map_err(|error| {
+                tracing::error!(zone.name = %peer.zone, "refused a connection: {error}");
+                Status::already_exists(error.to_string())
+            })?;
+        self.inner.config.book.admit(&peer).await?;
+        Ok((peer, seat))
+    }
+
+    /// Runs a stream in a task of its own until it ends, it is superseded or the process stops.
+    fn spawn<M: Send + 'static>(
+        &self,
+        peer: &ZonePeer,
+        direction: &'static str,
+        seat: registry::Seat,
+        end_of: mpsc::Sender<Result<M, Status>>,
+        run: impl Future<Output = End> + Send + 'static,
+        closed: impl FnOnce() + Send + 'static,
+    ) {
+        let span = tracing::info_span!("kds", zone.name = %peer.zone, direction);
+        let zone = peer.zone.clone();
+        let shutdown = self.inner.shutdown.clone();
+        let task = async move {
+            let end = tokio::select! {
+                end = run => end,
+                () = seat.superseded.cancelled() => End::Superseded,
+                () = shutdown.wait() => End::Shutdown,
+            };
+            closed();
+            drop(seat);
+            match &end {
+                End::PeerGone | End::Shutdown => {
+                    tracing::info!("zone {zone}: {direction} stream ended: {end}");
+                }
+                _ => tracing::warn!("zone {zone}: {direction} stream ended: {end}"),
+            }
+            // A peer that does not read finds the channel full; dropping it ends the stream.
+            let _ = end_of.try_send(Err(end.to_status()));
+        };
+        self.inner.streams.spawn(task.instrument(span));
+    }
+}
+
+type ServerStream<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
+
+#[async_trait]
+impl KdsSyncService for Server {
+    type GlobalToZoneSyncStream = ServerStream<DeltaDiscoveryResponse>;
+
+    async fn global_to_zone_sync(
+        &self,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::GlobalToZoneSyncStream>, Status> {
+        let (peer, seat) = self.enter(request.metadata(), StreamKind::Down).await?;
+        let inbound = request.into_inner();
+        let (tx, rx) = mpsc::channel(CHANNEL);
+        let stream = Uuid::new_v4();
+        let inner = Arc::clone(&self.inner);
+        let book = Arc::clone(&inner.config.book);
+        let run = {
+            let (peer, tx, book) = (peer.clone(), tx.clone(), Arc::clone(&book));
+            async move {
+                let kinds: Vec<Kind> = Kind::down().collect();
+                let projection = |naming| {
+                    let name = if naming == Naming::Hashed {
+                        HASHED
+                    } else {
+                        PLAIN
+                    };
+                    Arc::clone(&inner.projections[name])
+                };
+                let mut on_event = |happened: send::Happened<'_>| {
+                    let count = |kind: Kind, what| {
+                        book.counted(stream, &peer.zone, kind.resource_type().name(), what);
+                    };
+                    match happened {
+                        send::Happened::Opened(node) => {
+                            tracing::info!(
+                                version = node.version.version,
+                                instance = node.instance_id,
+                                "zone {} follows this global",
+                                peer.zone
+                            );
+                            book.opened(stream, &peer, node);
+                        }
+                        send::Happened::Sent(kind) => count(kind, Counted::Sent),
+                        send::Happened::Acked(kind) => count(kind, Counted::Acked),
+                        send::Happened::Rejected(kind, text) => {
+                            tracing::warn!(type_url = %kind, "zone {} rejected resources: {text}", peer.zone);
+                            count(kind, Counted::Rejected);
+                        }
+                    }
+                };
+                let sending = Sending {
+                    node_id: peer.zone.as_str(),
+                    identifier: "global",
+                    kinds: &kinds,
+                    store: Arc::clone(&inner.config.store),
+                    projection: &projection,
+                    outbox: Answering(tx),
+                    on_event: &mut on_event,
+                };
+                sending.run(inbound).await
+            }
+        };
+        let zone = peer.zone.clone();
+        self.spawn(&peer, "down", seat, tx, run, move || {
+            book.closed(stream, &zone)
+        });
+        Ok(Response::new(ReceiverStream::new(rx).boxed()))
+    }
+
+    type ZoneToGlobalSyncStream = ServerStream<DeltaDiscoveryRequest>;
+
+    async fn zone_to_global_sync(
+        &self,
+        request: Request<Streaming<DeltaDiscoveryResponse>>,
+    ) -> Result<Response<Self::ZoneToGlobalSyncStream>, Status> {
+        let (peer, seat) = self.enter(request.metadata(), StreamKind::Up).await?;
+        let inbound = request.into_inner();
+        let (tx, rx) = mpsc::channel(CHANNEL);
+        let inner = Arc::clone(&self.inner);
+        let run = {
+            let (peer, tx) = (peer.clone(), tx.clone());
+            async move {
+                let node = NodeInfo {
+                    id: peer.zone.to_string(),
+                    ..inner.config.node.clone()
+                };
+                let mut on_applied = |applied: Applied<'_>| {
+                    let Applied {
+                        kind,
+                        changes,
+                        refused,
+                    } = applied;
+                    tracing::debug!(type_url = %kind, changes, "took what zone {} reports", peer.zone);
+                    for one in refused {
+                        tracing::warn!(
+                            type_url = %kind, name = %one.name, "refused what zone {} reports: {}",
+                            peer.zone, one.reason
+                        );
+                    }
+                };
+                let receiving = Receiving {
+                    node: &node,
+                    kinds: Kind::up().collect(),
+                    intake: Intake::FromZone {
+                        zone: peer.zone.clone(),
+                        naming: peer.up_naming,
+                    },
+                    gate: Open,
+                    store: Arc::clone(&inner.config.store),
+                    outbox: Answering(tx),
+                    on_applied: &mut on_applied,
+                };
+                receiving.run(inbound).await
+            }
+        };
+        self.spawn(&peer, "up", seat, tx, run, || {});
+        Ok(Response::new(ReceiverStream::new(rx).boxed()))
+    }
+}
+
+/// The admin streams come with a later release; a stock zone drops each that is not implemented
+/// and goes on with the rest.
+fn no_admin_streams<M>() -> Result<Response<ServerStream<M>>, Status> {
+    Err(Status::unimplemented(
+        "this global does not ask zones for the state of their proxies",
+    ))
+}
+
+#[async_trait]
+impl GlobalKdsService for Server {
+    type StreamXDSConfigsStream = ServerStream<XdsConfigRequest>;
+
+    async fn stream_xds_configs(
+        &self,
+        _request: Request<Streaming<XdsConfigResponse>>,
+    ) -> Result<Response<Self::StreamXDSConfigsStream>, Status> {
+        no_admin_streams()
+    }
+
+    type StreamStatsStream = ServerStream<StatsRequest>;
+
+    async fn stream_stats(
+        &self,
+        _request: Request<Streaming<StatsResponse>>,
+    ) -> Result<Response<Self::StreamStatsStream>, Status> {
+        no_admin_streams()
+    }
+
+    type StreamClustersStream = ServerStream<ClustersRequest>;
+
+    async fn stream_clusters(
+        &self,
+        _request: Request<Streaming<ClustersResponse>>,
+    ) -> Result<Response<Self::StreamClustersStream>, Status> {
+        no_admin_streams()
+    }
+
+    async fn health_check(
+        &self,
+        request: Request<ZoneHealthCheckRequest>,
+    ) -> Result<Response<ZoneHealthCheckResponse>, Status> {
+        let peer = ZonePeer::from_metadata(request.metadata())
+            .map_err(|e| Status::invalid_argument(e.to_string()))?;
+        self.inner.config.book.pinged(&peer.zone);
+        // Zero seconds: the zone keeps its own interval.
+        Ok(Response::new(ZoneHealthCheckResponse {
+            interval: Some(prost_types::Duration::default()),
+        }))
+    }
+}

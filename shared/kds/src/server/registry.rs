@@ -1,0 +1,173 @@
+//! Which streams of which zones are live: the newest connection of a zone wins, and a second
+//! zone under a name in use is refused.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mesh_model::ZoneName;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// One of the streams that a zone holds at most once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum StreamKind {
+    /// GlobalToZoneSync.
+    Down,
+    /// ZoneToGlobalSync.
+    Up,
+}
+
+/// Another zone with the same name is connected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "zone {zone:?} is connected already with another store ({live}); two zones cannot have one \
+     name: give one of them another name (multizone.zone.name)"
+)]
+pub(crate) struct NameInUse {
+    zone: ZoneName,
+    live: Uuid,
+}
+
+#[derive(Debug)]
+struct Live {
+    id: u64,
+    store_id: Option<Uuid>,
+    cancel: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next_id: u64,
+    streams: BTreeMap<(ZoneName, StreamKind), Live>,
+}
+
+/// The live streams, by zone and kind.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    state: Mutex<State>,
+}
+
+/// A stream's place in the registry; dropping it gives the place up.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    registry: Arc<Registry>,
+    zone: ZoneName,
+    kind: StreamKind,
+    id: u64,
+    /// Cancelled when a newer stream takes the seat.
+    pub(crate) superseded: CancellationToken,
+}
+
+impl Registry {
+    /// Takes the seat for a new stream, from an older stream of the same zone if there is one.
+    ///
+    /// # Errors
+    /// When a live stream of the name belongs to another store: that is another zone.
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        zone: &ZoneName,
+        kind: StreamKind,
+        store_id: Option<Uuid>,
+    ) -> Result<Seat, NameInUse> {
+        let mut state = self.state.lock();
+        for other in [StreamKind::Down, StreamKind::Up] {
+            if let Some(live) = state.streams.get(&(zone.clone(), other))
+                && let (Some(ours), Some(live)) = (store_id, live.store_id)
+                && ours != live
+            {
+                return Err(NameInUse {
+                    zone: zone.clone(),
+                    live,
+                });
+            }
+        }
+        state.next_id += 1;
+        let id = state.next_id;
+        let superseded = CancellationToken::new();
+        let live = Live {
+            id,
+            store_id,
+            cancel: superseded.clone(),
+        };
+        if let Some(older) = state.streams.insert((zone.clone(), kind), live) {
+            older.cancel.cancel();
+        }
+        Ok(Seat {
+            registry: Arc::clone(self),
+            zone: zone.clone(),
+            kind,
+            id,
+            superseded,
+        })
+    }
+
+    /// Ends all streams of a zone.
+    pub(crate) fn evict(&self, zone: &ZoneName) {
+        let state = self.state.lock();
+        for kind in [StreamKind::Down, StreamKind::Up] {
+            if let Some(live) = state.streams.get(&(zone.clone(), kind)) {
+                live.cancel.cancel();
+            }
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut state = self.registry.state.lock();
+        let place = (self.zone.clone(), self.kind);
+        if state
+            .streams
+            .get(&place)
+            .is_some_and(|live| live.id == self.id)
+        {
+            state.streams.remove(&place);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn east() -> ZoneName {
+        ZoneName::parse("east").unwrap()
+    }
+
+    #[test]
+    fn the_newest_stream_of_a_zone_wins() {
+        let registry = Arc::new(Registry::default());
+        let store = Some(Uuid::from_u128(1));
+        let old = registry.take(&east(), StreamKind::Down, store).unwrap();
+        let new = registry.take(&east(), StreamKind::Down, store).unwrap();
+        assert!(old.superseded.is_cancelled());
+        drop(old);
+        assert!(!new.superseded.is_cancelled());
+        // The older stream's end did not free the seat of the newer one.
+        assert_eq!(registry.state.lock().streams.len(), 1);
+        registry.evict(&east());
+        assert!(new.superseded.is_cancelled());
+    }
+
+    #[test]
+    fn another_store_under_a_live_name_is_refused_until_the_name_is_free() {
+        let registry = Arc::new(Registry::default());
+        let first = registry
+            .take(&east(), StreamKind::Up, Some(Uuid::from_u128(1)))
+            .unwrap();
+        let second = Some(Uuid::from_u128(2));
+        assert!(registry.take(&east(), StreamKind::Down, second).is_err());
+        assert!(!first.superseded.is_cancelled());
+        drop(first);
+        assert!(registry.take(&east(), StreamKind::Down, second).is_ok());
+    }
+
+    #[test]
+    fn stock_zones_have_no_store_id_and_replace_one_another() {
+        let registry = Arc::new(Registry::default());
+        let first = registry.take(&east(), StreamKind::Up, None).unwrap();
+        assert!(registry.take(&east(), StreamKind::Up, None).is_ok());
+        assert!(first.superseded.is_cancelled());
+    }
+}

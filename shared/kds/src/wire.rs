@@ -1,0 +1,246 @@
+//! A resource as it travels: the envelope, its stream name and its version.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use mesh_delta::{Item, Name};
+use mesh_model::{Key, MeshName, ParseNameError, ResourceName, ResourceType, Spec};
+use mesh_proto::Any;
+use mesh_proto::mesh::{KumaResource, kuma_resource};
+use prost::Message as _;
+use sha2::{Digest as _, Sha256};
+
+use crate::kind::Kind;
+
+/// Type URL of the envelope.
+pub const ENVELOPE_TYPE_URL: &str = "type.googleapis.com/kuma.mesh.v1alpha1.KumaResource";
+const TYPE_URL_PREFIX: &str = "type.googleapis.com/";
+
+/// The name of a resource on a stream: `<name>.<mesh>`, with the dot also where there is no mesh.
+pub fn stream_name(name: &str, mesh: &str) -> Name {
+    format!("{name}.{mesh}").into()
+}
+
+/// The name and mesh behind a stream name: cut at the last dot. `None` without a dot.
+pub fn split_stream_name(name: &str) -> Option<(&str, &str)> {
+    name.rsplit_once('.')
+}
+
+/// A resource as its sender wants it seen.
+#[derive(Debug, Clone)]
+pub struct Outgoing<'a> {
+    /// Its type.
+    pub ty: ResourceType,
+    /// Its name after mapping.
+    pub name: &'a str,
+    /// Its mesh; empty where there is none.
+    pub mesh: &'a str,
+    /// Its labels after mapping.
+    pub labels: BTreeMap<String, String>,
+    /// Its encoded spec after mapping.
+    pub spec: Bytes,
+}
+
+/// Encodes a resource for the stream. The version is the SHA-256 of the encoded envelope.
+pub fn encode(out: Outgoing<'_>) -> Item<Kind> {
+    let envelope = KumaResource {
+        meta: Some(kuma_resource::Meta {
+            name: out.name.to_owned(),
+            mesh: out.mesh.to_owned(),
+            version: String::new(),
+            labels: out.labels,
+        }),
+        spec: Some(Any {
+            type_url: format!("{TYPE_URL_PREFIX}{}", out.ty.describe().message),
+            value: out.spec,
+        }),
+        status: None,
+    };
+    let payload: Bytes = envelope.encode_to_vec().into();
+    Item {
+        version: hex(&Sha256::digest(&payload)).into(),
+        payload,
+        needs: [].into(),
+    }
+}
+
+/// A resource as a peer sent it.
+#[derive(Debug, Clone)]
+pub struct Incoming {
+    /// Its key, with the name as sent.
+    pub key: Key,
+    /// Its labels as sent.
+    pub labels: BTreeMap<String, String>,
+    /// Its spec, as the bytes that arrived.
+    pub spec: Spec,
+}
+
+/// Why a payload is not a resource of its type.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// The payload is no envelope.
+    #[error("not an encoded KumaResource")]
+    Envelope(#[source] prost::DecodeError),
+    /// The envelope has no meta.
+    #[error("the resource has no meta")]
+    NoMeta,
+    /// The envelope has no spec.
+    #[error("the resource has no spec")]
+    NoSpec,
+    /// The name or mesh is none.
+    #[error("{part} {text:?}: {source}")]
+    Name {
+        /// `name` or `mesh`.
+        part: &'static str,
+        /// What it was.
+        text: String,
+        /// What is wrong with it.
+        source: ParseNameError,
+    },
+    /// A mesh where the type has none, or none where it needs one.
+    #[error("a {ty} {expected}, but meta.mesh is {mesh:?}")]
+    Scope {
+        /// The type.
+        ty: ResourceType,
+        /// What the type asks for.
+        expected: &'static str,
+        /// What was there.
+        mesh: String,
+    },
+    /// The spec is of another type.
+    #[error("the spec is a {found:?}, not a {expected}")]
+    SpecType {
+        /// The message expected.
+        expected: &'static str,
+        /// What the spec's type URL named.
+        found: String,
+    },
+    /// The spec does not decode.
+    #[error(transparent)]
+    Spec(#[from] mesh_model::DecodeSpecError),
+}
+
+/// Decodes a payload of type `ty`.
+///
+/// # Errors
+/// What is wrong with it, first thing first.
+pub fn decode(ty: ResourceType, payload: Bytes) -> Result<Incoming, DecodeError> {
+    let envelope = KumaResource::decode(payload).map_err(DecodeError::Envelope)?;
+    let meta = envelope.meta.ok_or(DecodeError::NoMeta)?;
+    let spec = envelope.spec.ok_or(DecodeError::NoSpec)?;
+    let name = ResourceName::parse(&meta.name).map_err(|source| DecodeError::Name {
+        part: "meta.name",
+        text: meta.name.clone(),
+        source,
+    })?;
+    let mesh = match meta.mesh.as_str() {
+        "" => None,
+        text => Some(MeshName::parse(text).map_err(|source| DecodeError::Name {
+            part: "meta.mesh",
+            text: text.to_owned(),
+            source,
+        })?),
+    };
+    let key = Key::try_new(ty, mesh, name).ok_or_else(|| DecodeError::Scope {
+        ty,
+        expected: if ty.is_mesh_scoped() {
+            "lives in a mesh"
+        } else {
+            "has no mesh"
+        },
+        mesh: meta.mesh.clone(),
+    })?;
+    let expected = ty.describe().message;
+    let found = spec.type_url.rsplit('/').next().unwrap_or_default();
+    if found != expected {
+        return Err(DecodeError::SpecType {
+            expected,
+            found: spec.type_url,
+        });
+    }
+    Ok(Incoming {
+        key,
+        labels: meta.labels,
+        spec: Spec::parse(ty, spec.value)?,
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("writing to a String succeeds");
+            text
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mesh_default() -> Item<Kind> {
+        encode(Outgoing {
+            ty: ResourceType::Mesh,
+            name: "default",
+            mesh: "",
+            labels: BTreeMap::new(),
+            spec: Bytes::new(),
+        })
+    }
+
+    #[test]
+    fn the_version_is_the_hash_that_stock_peers_compute() {
+        assert_eq!(
+            &*mesh_default().version,
+            "ba5ce22f1de524b982a6f94c9a73206b7641569c1f6dbca7afc9b66678527502"
+        );
+    }
+
+    #[test]
+    fn what_is_encoded_decodes_to_the_same() {
+        let incoming = decode(ResourceType::Mesh, mesh_default().payload).unwrap();
+        assert_eq!(incoming.key.to_string(), "Mesh default");
+        assert!(incoming.labels.is_empty());
+    }
+
+    #[test]
+    fn stream_names_have_a_dot_also_without_a_mesh() {
+        assert_eq!(&*stream_name("default", ""), "default.");
+        assert_eq!(
+            split_stream_name("zone-2.ingress-1."),
+            Some(("zone-2.ingress-1", ""))
+        );
+        assert_eq!(
+            split_stream_name("echo-1.default"),
+            Some(("echo-1", "default"))
+        );
+        assert_eq!(split_stream_name("nothing"), None);
+    }
+
+    #[test]
+    fn what_no_peer_should_send_is_an_error_with_a_reason() {
+        let payload = mesh_default().payload;
+        for (ty, payload, expected) in [
+            (
+                ResourceType::Mesh,
+                Bytes::from_static(b"\xff"),
+                "not an encoded KumaResource",
+            ),
+            (ResourceType::Mesh, Bytes::new(), "the resource has no meta"),
+            (
+                ResourceType::MeshGateway,
+                payload.clone(),
+                "lives in a mesh",
+            ),
+            (
+                ResourceType::Zone,
+                payload,
+                "not a kuma.system.v1alpha1.Zone",
+            ),
+        ] {
+            let error = decode(ty, payload).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The two halves of KDS over real sockets, in one process.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
+mod pair;
+mod support;
