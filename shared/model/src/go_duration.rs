@@ -46,7 +46,7 @@ pub fn parse(text: &str) -> Result<i64, ParseDurationError> {
 /// As for [`parse`], and when the duration is below zero.
 pub fn parse_unsigned(text: &str) -> Result<Duration, ParseDurationError> {
     let nanos = parse(text)?;
-    let nanos = u64::try_from(nanos).map_err(|_| ParseDurationError {
+    let nanos = u64::try_from(nanos).map_err(|_negative| ParseDurationError {
         text: text.to_owned(),
         why: "it is negative",
     })?;
@@ -171,7 +171,11 @@ fn write_decimal(out: &mut String, value: u64, unit: u64, name: &str) {
 pub fn format_proto(seconds: i64, nanos: i32) -> String {
     let sign = if seconds < 0 || nanos < 0 { "-" } else { "" };
     let fraction = nanos.unsigned_abs().min(999_999_999);
-    format!("{sign}{}{}s", seconds.unsigned_abs(), fraction_digits(fraction))
+    format!(
+        "{sign}{}{}s",
+        seconds.unsigned_abs(),
+        fraction_digits(fraction)
+    )
 }
 
 /// `""`, `".500"`, `".000500"` or `".000000001"`: 0, 3, 6 or 9 digits, whatever suffices.

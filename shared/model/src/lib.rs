@@ -10,12 +10,14 @@
 
 pub mod go_duration;
 pub mod hash_suffix;
+pub mod json;
 pub mod labels;
 pub mod name;
 pub mod resource;
 pub mod resource_type;
 pub mod tags;
 pub mod timestamp;
+pub mod validate;
 
 pub use name::{MeshName, ParseNameError, ResourceName, ZoneName};
 pub use resource::{DecodeSpecError, Key, Labels, Resource, Spec, SpecMessage, Version};

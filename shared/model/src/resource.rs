@@ -170,6 +170,17 @@ macro_rules! spec_messages {
                 $($(ResourceType::$ty)|+ => <$message as prost::Message>::decode(bytes).map(drop),)+
             }
         }
+
+        /// Decodes `bytes` as the message of `ty` and encodes that again: fields in order, maps
+        /// sorted, unknown fields gone.
+        fn canonical(ty: ResourceType, bytes: &[u8]) -> Result<Vec<u8>, prost::DecodeError> {
+            match ty {
+                $($(ResourceType::$ty)|+ => {
+                    let message = <$message as prost::Message>::decode(bytes)?;
+                    Ok(prost::Message::encode_to_vec(&message))
+                })+
+            }
+        }
     };
 }
 
@@ -226,6 +237,25 @@ impl Spec {
     pub fn parse(ty: ResourceType, bytes: Bytes) -> Result<Self, DecodeSpecError> {
         check(ty, &bytes).map_err(|source| DecodeSpecError { ty, source })?;
         Ok(Self { ty, bytes })
+    }
+
+    /// Takes bytes in any valid encoding and keeps the canonical one: fields in order, maps
+    /// sorted, unknown fields gone.
+    ///
+    /// # Errors
+    /// When they do not decode as the message of `ty`.
+    pub fn parse_canonical(ty: ResourceType, bytes: &[u8]) -> Result<Self, DecodeSpecError> {
+        let bytes = canonical(ty, bytes).map_err(|source| DecodeSpecError { ty, source })?;
+        Ok(Self {
+            ty,
+            bytes: bytes.into(),
+        })
+    }
+
+    /// The same spec in its canonical encoding; see [`Self::parse_canonical`].
+    pub fn to_canonical(&self) -> Self {
+        Self::parse_canonical(self.ty, &self.bytes)
+            .expect("a Spec was decoded once when it was made")
     }
 
     /// The type whose spec this is.
