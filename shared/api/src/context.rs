@@ -1,0 +1,106 @@
+//! What the router needs to know about the control plane that serves it.
+
+use std::sync::Arc;
+
+use mesh_model::{Direction, ResourceType, Timestamp, ZoneName};
+use mesh_store::SharedStore;
+use serde_json::Value;
+
+use crate::admission::Admission;
+use crate::metrics::Metrics;
+
+/// Where a control plane stands in its fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// Owns the policies; zones own the inventory.
+    Global,
+    /// Takes policies from a global control plane and owns the inventory of its zone.
+    FederatedZone {
+        /// The zone.
+        zone: ZoneName,
+    },
+}
+
+impl Mode {
+    /// The zone, on a zone's control plane.
+    pub fn zone(&self) -> Option<&ZoneName> {
+        match self {
+            Self::Global => None,
+            Self::FederatedZone { zone } => Some(zone),
+        }
+    }
+
+    /// Whether resources of a type may be written over this control plane's API.
+    pub fn may_write(&self, ty: ResourceType) -> bool {
+        let d = ty.describe();
+        if d.is_read_only || d.collections.is_empty() {
+            return false;
+        }
+        match self {
+            Self::Global => d.direction != Direction::Up,
+            // A zone may have gateways and secrets of its own beside those it was given.
+            Self::FederatedZone { .. } => match ty {
+                ResourceType::Mesh | ResourceType::MeshGatewayRoute => false,
+                ResourceType::MeshGateway
+                | ResourceType::Secret
+                | ResourceType::GlobalSecret
+                | ResourceType::Config
+                | ResourceType::Zone
+                | ResourceType::ZoneInsight
+                | ResourceType::Dataplane
+                | ResourceType::DataplaneInsight
+                | ResourceType::ZoneIngress => true,
+            },
+        }
+    }
+}
+
+/// What the operator configured about the API.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Whether requests from the loopback interface are an administrator's.
+    pub localhost_is_admin: bool,
+    /// Whether `POST /tokens/…` issues tokens.
+    pub issues_tokens: bool,
+    /// Prefix of every path except `/tokens/user`; `/` for none.
+    pub base_path: String,
+    /// Origins that browsers may call from; `.*` is any, none switches CORS off.
+    pub cors_allowed_domains: Vec<String>,
+    /// The most bytes of a request's body.
+    pub max_body: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            localhost_is_admin: true,
+            issues_tokens: true,
+            base_path: "/".to_owned(),
+            cors_allowed_domains: Vec::new(),
+            max_body: 32 << 20,
+        }
+    }
+}
+
+/// What the router needs to know about the control plane that serves it.
+#[derive(Debug)]
+pub struct Context {
+    /// Where resources are.
+    pub store: SharedStore,
+    /// Where the control plane stands in its fleet.
+    pub mode: Mode,
+    /// The control plane's own rules.
+    pub admission: Arc<dyn Admission>,
+    /// What the operator configured about the API.
+    pub settings: Settings,
+    /// The effective configuration, secrets masked, for `GET /config`.
+    pub config: Value,
+    /// The name of the host.
+    pub hostname: String,
+    /// The name of this process, new at every start.
+    pub instance_id: String,
+    /// The clock.
+    pub now: fn() -> Timestamp,
+    /// Where requests are counted.
+    pub metrics: Metrics,
+}

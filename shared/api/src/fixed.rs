@@ -1,0 +1,262 @@
+//! Endpoints that are not about one collection: the index, the types, the totals.
+
+use axum::response::Response;
+use http::StatusCode;
+use mesh_model::{Direction, ResourceType};
+use mesh_proto::mesh::Dataplane;
+use mesh_runtime::version;
+use serde_json::{Map, Value, json};
+
+use crate::context::{Context, Mode};
+use crate::filter;
+use crate::read;
+use crate::request::Request;
+use crate::respond;
+use crate::status::{self, Status};
+
+fn ok(value: &Value) -> Response {
+    respond::json(StatusCode::OK, value)
+}
+
+/// `GET /`: what this server is. `tagline` and `product` are what clients check, the older ones
+/// the first.
+pub(crate) fn index(context: &Context) -> Response {
+    ok(&json!({
+        "clusterId": status::cluster_id(&context.store.snapshot()).unwrap_or_default(),
+        "gui": "",
+        "hostname": context.hostname,
+        "instanceId": context.instance_id,
+        "meridian": { "version": version::VERSION },
+        "product": "Kuma",
+        "tagline": "Kuma",
+        "version": version::KUMA_VERSION,
+    }))
+}
+
+/// `GET /config`: the effective configuration, on one line.
+pub(crate) fn config(context: &Context) -> Response {
+    respond::typed(
+        StatusCode::OK,
+        "application/json",
+        context.config.to_string(),
+    )
+}
+
+/// `GET /who-am-i`.
+pub(crate) fn who_am_i(request: &Request<'_>) -> Response {
+    ok(&json!({ "name": request.user.name, "groups": request.user.groups }))
+}
+
+fn is_policy(ty: ResourceType) -> bool {
+    ty == ResourceType::MeshGatewayRoute
+}
+
+/// Types in the API, ordered by name.
+fn types() -> Vec<ResourceType> {
+    let mut types: Vec<_> = ResourceType::ALL
+        .into_iter()
+        .filter(|ty| !ty.describe().collections.is_empty())
+        .collect();
+    types.sort_by_key(|ty| ty.name());
+    types
+}
+
+/// `GET /policies`.
+pub(crate) fn policies(context: &Context) -> Response {
+    let policies: Vec<Value> = types()
+        .into_iter()
+        .filter(|ty| is_policy(*ty))
+        .map(|ty| {
+            json!({
+                "name": ty.name(),
+                "readOnly": !context.mode.may_write(ty),
+                "path": ty.describe().collections[0],
+                "singularDisplayName": display_name(ty),
+                "pluralDisplayName": plural(&display_name(ty)),
+                "isExperimental": false,
+                "isTargetRefBased": false,
+                "isInbound": false,
+                "isOutbound": false,
+            })
+        })
+        .collect();
+    ok(&json!({ "policies": policies }))
+}
+
+/// `GET /_resources`.
+pub(crate) fn resources(context: &Context) -> Response {
+    let is_zone = matches!(context.mode, Mode::FederatedZone { .. });
+    let resources: Vec<Value> = types()
+        .into_iter()
+        .map(|ty| {
+            let d = ty.describe();
+            let mut entry = Map::new();
+            let mut put = |key: &str, value: Value| entry.insert(key.to_owned(), value);
+            let is_federated = d.direction == Direction::Down && !d.is_read_only;
+            put("includeInFederation", json!(is_federated));
+            put("name", json!(ty.name()));
+            put("path", json!(d.collections[0]));
+            put("pluralDisplayName", json!(plural(&display_name(ty))));
+            if is_policy(ty) {
+                let policy = json!({
+                    "hasFromTargetRef": false,
+                    "hasRulesTargetRef": false,
+                    "hasToTargetRef": false,
+                    "isFromAsRules": false,
+                    "isTargetRef": false,
+                });
+                put("policy", policy);
+            }
+            put("readOnly", json!(is_zone || d.is_read_only));
+            let scope = if ty.is_mesh_scoped() {
+                "Mesh"
+            } else {
+                "Global"
+            };
+            put("scope", json!(scope));
+            put("shortName", json!(read::short_name(ty)));
+            put("singularDisplayName", json!(display_name(ty)));
+            Value::Object(entry)
+        })
+        .collect();
+    ok(&json!({ "resources": resources }))
+}
+
+/// `MeshGatewayRoute` as `Mesh Gateway Route`.
+fn display_name(ty: ResourceType) -> String {
+    let mut words = String::new();
+    for (i, c) in ty.name().char_indices() {
+        if i > 0 && c.is_ascii_uppercase() {
+            words.push(' ');
+        }
+        words.push(c);
+    }
+    words
+}
+
+fn plural(words: &str) -> String {
+    let ending = if words.ends_with("sh") || words.ends_with('s') {
+        "es"
+    } else {
+        "s"
+    };
+    format!("{words}{ending}")
+}
+
+/// `GET /global-insights`: how many there are of each type that is in no mesh.
+pub(crate) fn global_insights(context: &Context) -> Response {
+    let snapshot = context.store.snapshot();
+    let totals: Map<String, Value> = types()
+        .into_iter()
+        .filter(|ty| !ty.is_mesh_scoped() && !ty.describe().is_read_only)
+        .map(|ty| {
+            (
+                ty.name().to_owned(),
+                json!({ "total": snapshot.list(ty).count() }),
+            )
+        })
+        .collect();
+    ok(&json!({
+        "type": "GlobalInsights",
+        "creationTime": (context.now)().to_string(),
+        "resources": totals,
+    }))
+}
+
+/// `GET /status/zones`: what clients of Kuma before 2.12 ask.
+pub(crate) fn zone_status(context: &Context) -> Response {
+    let snapshot = context.store.snapshot();
+    let zones: Vec<Value> = snapshot
+        .list(ResourceType::Zone)
+        .map(|zone| {
+            json!({
+                "name": zone.key().name().as_str(),
+                "active": status::is_zone_active(&snapshot, zone),
+            })
+        })
+        .collect();
+    let zones = if zones.is_empty() {
+        Value::Null
+    } else {
+        Value::Array(zones)
+    };
+    ok(&zones)
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Tally {
+    online: usize,
+    offline: usize,
+    degraded: usize,
+}
+
+impl Tally {
+    fn add(&mut self, status: Status) {
+        match status {
+            Status::Online => self.online += 1,
+            Status::Offline => self.offline += 1,
+            Status::PartiallyDegraded => self.degraded += 1,
+        }
+    }
+
+    fn to_json(self) -> Value {
+        json!({
+            "offline": self.offline,
+            "online": self.online,
+            "partiallyDegraded": self.degraded,
+            "total": self.online + self.offline + self.degraded,
+        })
+    }
+}
+
+/// `GET /global-insight`: the fleet in numbers.
+pub(crate) fn global_insight(context: &Context) -> Response {
+    let snapshot = context.store.snapshot();
+    let (mut builtin, mut delegated, mut standard) =
+        (Tally::default(), Tally::default(), Tally::default());
+    for resource in snapshot.list(ResourceType::Dataplane) {
+        let status = status::of_dataplane(&snapshot, resource);
+        let gateway = resource
+            .decode::<Dataplane>()
+            .networking
+            .and_then(|n| n.gateway);
+        match gateway {
+            Some(gateway) if filter::is_builtin(&gateway) => builtin.add(status),
+            Some(_) => delegated.add(status),
+            None => standard.add(status),
+        }
+    }
+    let totals: Map<String, Value> = types()
+        .into_iter()
+        .filter(|ty| ty.is_mesh_scoped() && !ty.describe().is_read_only)
+        .map(|ty| (ty.name().to_owned(), snapshot.list(ty).count()))
+        .filter(|(_, total)| *total > 0)
+        .map(|(name, total)| (name, json!({ "total": total })))
+        .collect();
+    let zones = snapshot.list(ResourceType::Zone);
+    let online = zones
+        .filter(|zone| status::is_zone_active(&snapshot, zone))
+        .count();
+    ok(&json!({
+        "createdAt": (context.now)().to_string(),
+        "dataplanes": {
+            "gatewayBuiltin": builtin.to_json(),
+            "gatewayDelegated": delegated.to_json(),
+            "standard": standard.to_json(),
+        },
+        "meshes": { "total": snapshot.list(ResourceType::Mesh).count() },
+        "policies": { "total": snapshot.list(ResourceType::MeshGatewayRoute).count() },
+        "resources": totals,
+        "zones": {
+            "controlPlanes": {
+                "online": online,
+                "total": snapshot.list(ResourceType::Zone).count(),
+            },
+            "zoneEgresses": { "online": 0, "total": 0 },
+            "zoneIngresses": {
+                "online": 0,
+                "total": snapshot.list(ResourceType::ZoneIngress).count(),
+            },
+        },
+    }))
+}

@@ -1,0 +1,244 @@
+//! Writing resources: the order of checks, and the commit.
+//!
+//! A write is based on a snapshot and committed only if what it read is still so; if not, it is
+//! tried again from the newer state. Deleting a mesh waits for writes into meshes that are under
+//! way and keeps new ones out meanwhile, so that nothing is left in a mesh that is gone.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use bytes::Bytes;
+use http::StatusCode;
+use mesh_model::json::{self, Body};
+use mesh_model::validate::{self, Violation};
+use mesh_model::{Key, Resource, ResourceType};
+use mesh_store::{Batch, CommitError, Expect, Op};
+use serde_json::{Value, json};
+
+use crate::admission::{Admit, Evict};
+use crate::body;
+use crate::context::Mode;
+use crate::error::ApiError;
+use crate::labels;
+use crate::read;
+use crate::request::Request;
+use crate::respond;
+
+/// How often a write that met another one is tried.
+const ATTEMPTS: usize = 8;
+const PROCESS: &str = "Could not process a resource";
+const DELETE: &str = "Could not delete a resource";
+
+/// Refuses writes of types that are not this control plane's.
+pub(crate) fn require_writable(request: &Request<'_>, ty: ResourceType) -> Result<(), ApiError> {
+    let mode = &request.context.mode;
+    if mode.may_write(ty) {
+        return Ok(());
+    }
+    let detail = match mode {
+        Mode::Global => {
+            "This is the global control plane: zones and the control planes themselves write \
+             resources of this type. Write Dataplanes and zone ingresses on their zone's \
+             control plane.\n"
+        }
+        Mode::FederatedZone { .. } => {
+            "This is a zone control plane: it takes resources of this type from the global one. \
+             Write them there.\n"
+        }
+    };
+    Err(ApiError::problem(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "Method not allowed",
+        detail,
+    ))
+}
+
+/// `PUT`: creates or replaces a resource.
+pub(crate) async fn put(
+    request: &Request<'_>,
+    ty: ResourceType,
+    mesh_name: Option<&str>,
+    name: &str,
+    bytes: Bytes,
+) -> Result<Response, ApiError> {
+    let _guard = request.guard.read().await;
+    let snapshot = request.context.store.snapshot();
+    let mesh = mesh_name
+        .map(|name| read::mesh(&snapshot, name))
+        .transpose()?;
+    let body = body::parse(ty, &bytes)
+        .map_err(|text| ApiError::bad_request(format!("invalid {ty} object: {text:?}")))?;
+    let spec_violations = validate::spec(ty, &body.spec);
+    if !spec_violations.is_empty() {
+        return Err(ApiError::invalid(PROCESS, spec_violations));
+    }
+    let violations = check_meta(&request.context.mode, ty, mesh_name, name, &body);
+    if !violations.is_empty() {
+        return Err(ApiError::invalid(PROCESS, violations));
+    }
+    request.user.require_type(ty)?;
+    let key = read::key(ty, mesh, name).expect("the name and its mesh were checked");
+    for _ in 0..ATTEMPTS {
+        match try_put(request, &key, &body).await? {
+            Ok(status) => return Ok(written(status, ty, &body.unknown)),
+            Err(error @ CommitError::Conflict { .. }) => {
+                tracing::debug!(%error, "a write met another one");
+            }
+            Err(error) => return Err(ApiError::commit(&error)),
+        }
+    }
+    Err(ApiError::commit(&CommitError::Conflict { key }))
+}
+
+async fn try_put(
+    request: &Request<'_>,
+    key: &Key,
+    body: &Body,
+) -> Result<Result<StatusCode, CommitError>, ApiError> {
+    let context = request.context;
+    let snapshot = context.store.snapshot();
+    let old = snapshot.get(key).cloned();
+    let now = (context.now)();
+    let spec = body.spec.clone();
+    let labels = labels::complete(
+        body.meta.labels.clone(),
+        &context.mode,
+        key,
+        &spec,
+        old.as_deref(),
+        now,
+    );
+    let title = match (key.ty(), &old) {
+        (ResourceType::Mesh, None) => "Failed to create a resource",
+        (ResourceType::Mesh, Some(_)) => "Failed to update a resource",
+        (_, None) => "Could not create a resource",
+        (_, Some(_)) => "Could not update a resource",
+    };
+    if let Some(old) = &old {
+        let violations = labels::check_update(old, &labels);
+        if !violations.is_empty() {
+            return Err(ApiError::invalid(title, violations));
+        }
+    }
+    let created = old.as_ref().map_or(now, |old| old.created());
+    let (expect, status) = match &old {
+        Some(old) => (Expect::Version(old.version()), StatusCode::OK),
+        None => (Expect::Absent, StatusCode::CREATED),
+    };
+    let admitted = context
+        .admission
+        .admit(Admit {
+            snapshot,
+            old,
+            new: Resource::new(key.clone(), labels, spec, created, now),
+        })
+        .await
+        .map_err(|refusal| ApiError::invalid(title, refusal.0))?;
+    let mut batch = Batch::new().put_if(admitted.resource, expect);
+    admitted.more.into_iter().for_each(|op| batch.push(op));
+    Ok(context.store.commit(batch).await.map(|_| status))
+}
+
+/// What is wrong with a body beside its fields.
+fn check_meta(
+    mode: &Mode,
+    ty: ResourceType,
+    mesh: Option<&str>,
+    name: &str,
+    body: &Body,
+) -> Vec<Violation> {
+    let meta = &body.meta;
+    let mut found = validate::url_agrees(meta, ty, mesh, name);
+    if let Some(zone) = mode.zone()
+        && zone.as_str().len() + 1 + name.len() >= 253
+    {
+        found.push(Violation::new(
+            "name",
+            "is too long together with the name of the zone",
+        ));
+    }
+    found.extend(labels::check(&meta.labels, mode, mesh));
+    found
+}
+
+/// `{}`, or warnings about fields that nobody will read.
+fn written(status: StatusCode, ty: ResourceType, unknown: &[String]) -> Response {
+    if unknown.is_empty() {
+        return respond::empty_object(status);
+    }
+    let warnings: Vec<Value> = unknown
+        .iter()
+        .map(|path| match json::nearest_field(ty, path) {
+            Some(near) => json!(format!(
+                "unknown field {path:?} was ignored: did you mean {near:?}?"
+            )),
+            None => json!(format!("unknown field {path:?} was ignored")),
+        })
+        .collect();
+    respond::json(status, &json!({ "warnings": warnings }))
+}
+
+/// `DELETE`: removes a resource and what depends on it.
+pub(crate) async fn delete(
+    request: &Request<'_>,
+    ty: ResourceType,
+    mesh_name: Option<&str>,
+    name: &str,
+) -> Result<Response, ApiError> {
+    let context = request.context;
+    let _guard = Guard::for_delete(request, ty).await;
+    let mut conflict = None;
+    for _ in 0..ATTEMPTS {
+        let snapshot = context.store.snapshot();
+        let mesh = mesh_name
+            .map(|name| read::mesh(&snapshot, name))
+            .transpose()?;
+        let old = read::key(ty, mesh, name)
+            .and_then(|key| snapshot.get(&key).cloned())
+            .ok_or_else(|| ApiError::not_found(DELETE))?;
+        request.user.require_type(ty)?;
+        let violations = labels::check_delete(&old, &context.mode);
+        if !violations.is_empty() {
+            return Err(ApiError::invalid(DELETE, violations));
+        }
+        let more = context
+            .admission
+            .evict(Evict {
+                snapshot,
+                old: Arc::clone(&old),
+            })
+            .await
+            .map_err(|refusal| ApiError::invalid(DELETE, refusal.0))?;
+        let mut batch = Batch::new();
+        more.into_iter().for_each(|op| batch.push(op));
+        batch.push(Op::Delete {
+            key: old.key().clone(),
+            expect: Expect::Version(old.version()),
+        });
+        match context.store.commit(batch).await {
+            Ok(_) => return Ok(respond::empty_object(StatusCode::OK)),
+            Err(error @ CommitError::Conflict { .. }) => conflict = Some(error),
+            Err(error) => return Err(ApiError::commit(&error)),
+        }
+    }
+    Err(conflict.map_or_else(
+        || ApiError::not_found(DELETE),
+        |error| ApiError::commit(&error),
+    ))
+}
+
+/// Held while a write is under way.
+#[expect(dead_code, reason = "a guard is held, not read")]
+enum Guard<'a> {
+    Shared(tokio::sync::RwLockReadGuard<'a, ()>),
+    Exclusive(tokio::sync::RwLockWriteGuard<'a, ()>),
+}
+
+impl<'a> Guard<'a> {
+    async fn for_delete(request: &Request<'a>, ty: ResourceType) -> Self {
+        match ty {
+            ResourceType::Mesh => Self::Exclusive(request.guard.write().await),
+            _ => Self::Shared(request.guard.read().await),
+        }
+    }
+}
