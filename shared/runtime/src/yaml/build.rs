@@ -91,7 +91,7 @@ enum Content {
         /// The key whose value comes next.
         key: Option<Key>,
         /// The mappings named by `<<`, which give way to this mapping's own keys.
-        merged: Option<Node>,
+        merged: Option<Box<Node>>,
     },
 }
 
@@ -287,7 +287,7 @@ impl Builder {
                 ..
             } => {
                 if let Some(merged) = merged {
-                    merge(&mut entries, &mut lines, merged);
+                    merge(&mut entries, &mut lines, *merged);
                 }
                 (Value::Object(entries), Children::Mapping(lines))
             }
@@ -351,7 +351,7 @@ impl Builder {
                         return Err(fail(key.at, "the key << is given twice"));
                     }
                     check_mergeable(&node.value).map_err(|why| fail(key.at, why))?;
-                    *merged = Some(node);
+                    *merged = Some(Box::new(node));
                     return Ok(());
                 }
                 if let Some(first) = lines.get(&key.text) {

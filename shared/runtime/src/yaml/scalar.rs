@@ -99,7 +99,8 @@ fn radix(text: &str) -> Option<Result<Value, String>> {
     Some(
         u64::from_str_radix(digits, radix)
             .map(Value::from)
-            .map_err(|_| too_large(text)),
+            .ok()
+            .ok_or_else(|| too_large(text)),
     )
 }
 
