@@ -1,0 +1,11 @@
+//! `meridian delete`.
+
+use std::process::ExitCode;
+
+/// delete
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+pub(crate) async fn run(_args: Args) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("not there yet")
+}

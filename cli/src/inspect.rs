@@ -1,0 +1,11 @@
+//! `meridian inspect`.
+
+use std::process::ExitCode;
+
+/// inspect
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+pub(crate) async fn run(_args: Args) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("not there yet")
+}

@@ -1,0 +1,33 @@
+//! The one place that writes to standard output and standard error.
+//!
+//! A reader that went away (`meridian get dataplanes | head`) ends the program quietly.
+
+use std::io::{self, Write as _};
+
+/// Writes `text` and a line end to standard output.
+pub(crate) fn line(text: impl std::fmt::Display) -> io::Result<()> {
+    text_raw(&format!("{text}\n"))
+}
+
+/// Writes `text` as it is to standard output.
+pub(crate) fn text_raw(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        // Nobody reads on, so there is nothing left to do and nothing wrong.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        result => result,
+    }
+}
+
+/// Writes a line to standard error; there is nobody to tell when that fails.
+pub(crate) fn note(text: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Writes an error and its causes to standard error.
+pub(crate) fn error(error: &anyhow::Error) {
+    note(format_args!("Error: {error:#}"));
+}
