@@ -1,0 +1,422 @@
+//! The zone control plane as a whole: what is started, in which order, and how it ends.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use mesh_api::{Context as ApiContext, Metrics, Mode, Settings as ApiSettings};
+use mesh_kds::client::{self, Client, State, Target};
+use mesh_kds::peer::{CpVersion, FEATURE_HASH_SUFFIX, FEATURE_ZONE_TOKEN, NodeInfo};
+use mesh_model::ZoneName;
+use mesh_runtime::backoff::Backoff;
+use mesh_runtime::config::{Config, ProxyAuthentication, StoreType};
+use mesh_runtime::serve::{self, Options};
+use mesh_runtime::shutdown::{self, Shutdown, Trigger};
+use mesh_runtime::tls::{self, Identity, Trust};
+use mesh_runtime::{clock, diagnostics, instance, version};
+use mesh_store::{Disk, Memory, Role, SharedStore};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use zone_translate::Settings as GatewaySettings;
+
+use crate::admission::ZoneRules;
+use crate::dataplane::ads::{self, Ads};
+use crate::dataplane::auth::ProxyAuth;
+use crate::dataplane::bootstrap::envoy::Params;
+use crate::dataplane::bootstrap::{self, ServerCertificate};
+use crate::dataplane::registration::Registrar;
+use crate::dataplane::server;
+use crate::inventory::insight::InsightBook;
+
+/// How long gateways wait after the last word of the control plane at shutdown.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Where a zone control plane listens.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    /// The admin API over HTTP, if it is on.
+    pub api_http: Option<SocketAddr>,
+    /// The admin API over HTTPS, if it is on.
+    pub api_https: Option<SocketAddr>,
+    /// Bootstrap and ADS.
+    pub data_plane: SocketAddr,
+    /// Health and metrics.
+    pub diagnostics: SocketAddr,
+}
+
+/// A running zone control plane.
+#[derive(Debug)]
+pub struct ZoneCp {
+    addresses: Addresses,
+    certificate: String,
+    store: SharedStore,
+    global: Option<watch::Receiver<State>>,
+    tasks: JoinSet<()>,
+    shutdown: Shutdown,
+}
+
+impl ZoneCp {
+    /// Starts everything. The store is loaded and all ports are bound when this returns.
+    ///
+    /// # Errors
+    /// What could not be opened, bound or read, and what to do about it.
+    pub async fn start(config: Config, shutdown: Shutdown) -> anyhow::Result<Self> {
+        tls::install_crypto_provider();
+        let store = open_store(&config).await?;
+        Starting {
+            zone: config.multizone.zone.name.clone(),
+            instance_id: instance::instance_id().to_owned(),
+            store,
+            tasks: JoinSet::new(),
+            shutdown,
+            config,
+        }
+        .start()
+        .await
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// The certificate chain of the data-plane server, as PEM: what agents verify it with.
+    pub fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    /// The zone's resources.
+    pub fn store(&self) -> &SharedStore {
+        &self.store
+    }
+
+    /// Where the connection to the global stands; `None` for a zone that runs alone.
+    pub fn global(&self) -> Option<watch::Receiver<State>> {
+        self.global.clone()
+    }
+
+    /// Runs until shutdown and until everything has ended.
+    ///
+    /// # Errors
+    /// When a part ends before shutdown, which none should.
+    pub async fn run(mut self) -> anyhow::Result<()> {
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.context("a part of the control plane panicked")?;
+            if !self.shutdown.is_triggered() {
+                bail!("a part of the control plane ended by itself");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the parts are started from.
+struct Starting {
+    config: Config,
+    zone: ZoneName,
+    instance_id: String,
+    store: SharedStore,
+    tasks: JoinSet<()>,
+    shutdown: Shutdown,
+}
+
+impl Starting {
+    async fn start(mut self) -> anyhow::Result<ZoneCp> {
+        let identity = identity(
+            self.config.dp_server_tls_files(),
+            &self.config.general.work_dir,
+        )?;
+        let limit = self.config.metrics.dataplane.subscription_limit;
+        let insights = Arc::new(InsightBook::new(
+            Arc::clone(&self.store),
+            &self.instance_id,
+            to_usize(limit),
+        ));
+        insights
+            .close_leftovers()
+            .await
+            .context("cannot close the insights of the last run")?;
+
+        let data_plane = self.start_data_plane(&identity, insights)?;
+        let global = self.start_sync()?;
+        let mut registry = Registry::default();
+        let (api_http, api_https) = self.start_api(&mut registry)?;
+        let diagnostics = self.start_diagnostics(registry)?;
+
+        let addresses = Addresses {
+            api_http,
+            api_https,
+            data_plane,
+            diagnostics,
+        };
+        tracing::info!(
+            zone.name = %self.zone,
+            store = %self.store.id(),
+            revision = %self.store.snapshot().revision(),
+            ?addresses,
+            "zone {} is up",
+            self.zone
+        );
+        Ok(ZoneCp {
+            addresses,
+            certificate: identity.cert_pem().to_owned(),
+            store: self.store,
+            global,
+            tasks: self.tasks,
+            shutdown: self.shutdown,
+        })
+    }
+
+    /// The port for proxies: bootstrap, ADS, goodbyes.
+    fn start_data_plane(
+        &mut self,
+        identity: &Identity,
+        insights: Arc<InsightBook>,
+    ) -> anyhow::Result<SocketAddr> {
+        let settings = &self.config.dp_server;
+        let listener = bind(serve::all_interfaces(settings.port), "KUMA_DP_SERVER_PORT")?;
+        let address = listener.local_addr()?;
+        let auth = match settings.authn.dp_proxy.type_ {
+            ProxyAuthentication::DpToken => ProxyAuth::Token,
+            ProxyAuthentication::None => ProxyAuth::Off,
+        };
+        let registrar = Arc::new(
+            Registrar::new(
+                Arc::clone(&self.store),
+                self.zone.clone(),
+                auth,
+                self.shutdown.clone(),
+            )
+            .with_delay(self.config.xds_server.dataplane_deregistration_delay),
+        );
+        let ads = Ads::new(
+            ads::Config {
+                store: Arc::clone(&self.store),
+                zone: self.zone.clone(),
+                instance_id: self.instance_id.clone(),
+                registrar: Arc::clone(&registrar),
+                insights: Arc::clone(&insights),
+                settings: GatewaySettings::default(),
+            },
+            self.shutdown.clone(),
+        );
+        let params = &self.config.bootstrap_server.params;
+        let bootstrap = bootstrap::Context {
+            store: Arc::clone(&self.store),
+            certificate: ServerCertificate::from_pem(identity.cert_pem())
+                .ok()
+                .context("the certificate of the data-plane server is not a PEM certificate")?,
+            token_required: auth == ProxyAuth::Token,
+            params: Params {
+                admin_address: params.admin_address.to_string(),
+                admin_port: params.admin_port,
+                xds_host: Some(params.xds_host.clone()).filter(|host| !host.is_empty()),
+                xds_port: if params.xds_port == 0 {
+                    address.port()
+                } else {
+                    params.xds_port
+                },
+                xds_connect_timeout: params.xds_connect_timeout,
+                max_downstream_connections: u64::from(
+                    self.config.proxy.gateway.global_downstream_max_connections,
+                ),
+                ..Params::default()
+            },
+        };
+        let router = server::router(&ads, bootstrap, Arc::clone(&registrar));
+        let options = Options {
+            drain_deadline: DRAIN,
+            ..Options::default()
+        };
+        let tls = Some(tls::server_config(identity));
+        self.tasks.spawn(serve::serve(
+            listener,
+            tls,
+            router,
+            options,
+            self.shutdown.clone(),
+        ));
+
+        // The last word of a stream is written before the book is closed.
+        let (closed, book_shutdown): (Trigger, Shutdown) = shutdown::channel();
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            shutdown.wait().await;
+            ads.drained().await;
+            registrar.drained().await;
+            closed.trigger();
+        });
+        self.tasks.spawn(insights.run(book_shutdown));
+        Ok(address)
+    }
+
+    /// The connection to the global, for a zone that has one.
+    fn start_sync(&mut self) -> anyhow::Result<Option<watch::Receiver<State>>> {
+        let settings = &self.config.multizone.zone;
+        let Some(address) = &settings.global_address else {
+            tracing::info!("no global address (multizone.zone.globalAddress): the zone runs alone");
+            return Ok(None);
+        };
+        let tls = address.is_tls().then(|| global_tls(settings)).transpose()?;
+        let client = Client::new(client::Config {
+            zone: self.zone.clone(),
+            target: Target {
+                host: address.host().to_owned(),
+                port: address.port(),
+                tls,
+                max_message: to_usize(settings.kds.max_msg_size),
+            },
+            store_id: self.store.id().0,
+            store: Arc::clone(&self.store),
+            node: NodeInfo {
+                id: self.zone.to_string(),
+                version: CpVersion {
+                    version: version::KUMA_VERSION.to_owned(),
+                    git_tag: version::GIT_TAG.to_owned(),
+                    git_commit: version::GIT_COMMIT.to_owned(),
+                    build_date: version::BUILD_DATE.to_owned(),
+                },
+                config: self.config.to_json().to_string(),
+                features: vec![
+                    FEATURE_ZONE_TOKEN.to_owned(),
+                    FEATURE_HASH_SUFFIX.to_owned(),
+                ],
+                instance_id: self.instance_id.clone(),
+            },
+        });
+        let state = client.state();
+        let shutdown = self.shutdown.clone();
+        self.tasks
+            .spawn(async move { client.run(Backoff::reconnect(), shutdown).await });
+        Ok(Some(state))
+    }
+
+    /// The admin API, on HTTP and HTTPS.
+    fn start_api(
+        &mut self,
+        registry: &mut Registry,
+    ) -> anyhow::Result<(Option<SocketAddr>, Option<SocketAddr>)> {
+        let settings = self.config.api_server.clone();
+        let issuers = &self.config.dp_server.authn;
+        let metrics = Metrics::new();
+        metrics.register(registry);
+        let context = ApiContext {
+            store: Arc::clone(&self.store),
+            mode: Mode::FederatedZone {
+                zone: self.zone.clone(),
+            },
+            admission: Arc::new(ZoneRules::new(self.zone.clone())),
+            settings: ApiSettings {
+                localhost_is_admin: settings.authn.localhost_is_admin,
+                issues_dataplane_tokens: issuers.dp_proxy.dp_token.enable_issuer,
+                issues_zone_tokens: issuers.zone_proxy.zone_token.enable_issuer,
+                issues_user_tokens: settings.authn.tokens.enable_issuer,
+                base_path: settings.base_path.clone(),
+                cors_allowed_domains: settings.cors_allowed_domains.clone(),
+                ..ApiSettings::default()
+            },
+            config: self.config.to_json(),
+            hostname: instance::hostname(),
+            instance_id: self.instance_id.clone(),
+            now: clock::now,
+            metrics,
+        };
+        let router = mesh_api::router(context);
+        let mut http = None;
+        if settings.http.enabled {
+            let at = SocketAddr::new(settings.http.interface, settings.http.port);
+            let listener = bind(at, "KUMA_API_SERVER_HTTP_PORT")?;
+            http = Some(listener.local_addr()?);
+            let options = Options::default();
+            self.tasks.spawn(serve::serve(
+                listener,
+                None,
+                router.clone(),
+                options,
+                self.shutdown.clone(),
+            ));
+        }
+        let mut https = None;
+        if settings.https.enabled {
+            let identity = identity(self.config.api_tls_files(), &self.config.general.work_dir)?;
+            let at = SocketAddr::new(settings.https.interface, settings.https.port);
+            let listener = bind(at, "KUMA_API_SERVER_HTTPS_PORT")?;
+            https = Some(listener.local_addr()?);
+            let tls = Some(tls::server_config(&identity));
+            let options = Options::default();
+            self.tasks.spawn(serve::serve(
+                listener,
+                tls,
+                router,
+                options,
+                self.shutdown.clone(),
+            ));
+        }
+        Ok((http, https))
+    }
+
+    fn start_diagnostics(&mut self, registry: Registry) -> anyhow::Result<SocketAddr> {
+        let port = self.config.diagnostics.server_port;
+        let listener = bind(serve::all_interfaces(port), "KUMA_DIAGNOSTICS_SERVER_PORT")?;
+        let address = listener.local_addr()?;
+        // Everything else is up when this is: the store was loaded before any port was bound.
+        let shutdown = self.shutdown.clone();
+        let router = diagnostics::router(Arc::new(registry), move || !shutdown.is_triggered());
+        let options = Options::default();
+        self.tasks.spawn(serve::serve(
+            listener,
+            None,
+            router,
+            options,
+            self.shutdown.clone(),
+        ));
+        Ok(address)
+    }
+}
+
+async fn open_store(config: &Config) -> anyhow::Result<SharedStore> {
+    match config.store.type_ {
+        StoreType::Memory => Ok(Arc::new(Memory::new())),
+        StoreType::Sled => {
+            let dir = config.general.work_dir.join("zone");
+            let opened = tokio::task::spawn_blocking(move || Disk::open(&dir, Role::Zone)).await?;
+            Ok(Arc::new(opened?))
+        }
+    }
+}
+
+fn identity(files: Option<(&Path, &Path)>, work_dir: &Path) -> anyhow::Result<Identity> {
+    Ok(match files {
+        Some((certificate, key)) => Identity::load(certificate, key)?,
+        None => Identity::load_or_create(work_dir)?,
+    })
+}
+
+fn global_tls(settings: &mesh_runtime::config::Zone) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+    let trust = match &settings.kds.root_ca_file {
+        _ if settings.kds.tls_skip_verify => Trust::SkipVerify,
+        None => Trust::System,
+        Some(file) => {
+            let pem = std::fs::read(file).with_context(|| {
+                format!(
+                    "multizone.zone.kds.rootCaFile: cannot read {}",
+                    file.display()
+                )
+            })?;
+            Trust::Ca(pem)
+        }
+    };
+    Ok(tls::client_config(&trust, &[tls::ALPN_H2])?)
+}
+
+fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    Ok(serve::bind_for(address, setting)?)
+}
+
+fn to_usize(value: u32) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}

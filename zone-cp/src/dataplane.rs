@@ -1,0 +1,8 @@
+//! What the zone does for its proxies: bootstrap, registration, configuration, insights.
+
+pub mod ads;
+pub mod auth;
+pub mod bootstrap;
+pub mod registration;
+pub(crate) mod server;
+mod views;

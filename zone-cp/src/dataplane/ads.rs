@@ -1,0 +1,462 @@
+//! ADS for Envoys: one delta `Sender` per stream, fed by the translator of its proxy.
+//!
+//! A stream wakes with each newer snapshot of the store, brings the shared view up to date (or
+//! finds it so), and looks whether anything changed for its own proxy. What Envoy refuses is
+//! logged once and becomes a finding on the proxy's insight; what it held stays.
+
+mod node;
+mod refusal;
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::{Stream, StreamExt as _};
+use mesh_delta::{
+    Event, Nonce, Policy, Request as DeltaRequest, Response as DeltaResponse, Sender,
+};
+use mesh_model::ZoneName;
+use mesh_proto::discovery::aggregated_discovery_service_server::{
+    AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
+};
+use mesh_proto::discovery::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource as WireResource,
+};
+use mesh_proto::mesh::Finding as ProtoFinding;
+use mesh_proto::{Any, core};
+use mesh_runtime::shutdown::Shutdown;
+use mesh_store::SharedStore;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument as _;
+use uuid::Uuid;
+use zone_translate::{EnvoyType, Finding, Proxy, Settings, Translator};
+
+use self::node::Introduction;
+use super::registration::{RegisterError, Registrar, Registration};
+use super::views::Views;
+use crate::inventory::insight::{Counted, InsightBook};
+
+/// Room for an unanswered response of every type.
+const CHANNEL: usize = 32;
+/// Envoys send their node, some 50 kB, with every request.
+const MAX_REQUEST: usize = 10 << 20;
+
+/// What the service is made of.
+#[derive(Debug)]
+pub struct Config {
+    /// The zone's resources.
+    pub store: SharedStore,
+    /// The zone's name.
+    pub zone: ZoneName,
+    /// This process, as responses name it.
+    pub instance_id: String,
+    /// Who may connect, and what connecting does to the store.
+    pub registrar: Arc<Registrar>,
+    /// What streams say about their proxies.
+    pub insights: Arc<InsightBook>,
+    /// Settings of every gateway.
+    pub settings: Settings,
+}
+
+/// The ADS service.
+#[derive(Debug, Clone)]
+pub struct Ads {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    views: Views,
+    streams: TaskTracker,
+    shutdown: Shutdown,
+}
+
+impl Ads {
+    /// A service whose streams end at shutdown.
+    pub fn new(config: Config, shutdown: Shutdown) -> Self {
+        let views = Views::new(mesh_store::Snapshot::empty(config.store.id()));
+        Self {
+            inner: Arc::new(Inner {
+                config,
+                views,
+                streams: TaskTracker::new(),
+                shutdown,
+            }),
+        }
+    }
+
+    /// The service as routes for an HTTP/2 server.
+    pub fn routes(&self) -> tonic::service::Routes {
+        tonic::service::Routes::new(
+            AggregatedDiscoveryServiceServer::new(self.clone())
+                .max_decoding_message_size(MAX_REQUEST)
+                .max_encoding_message_size(usize::MAX),
+        )
+    }
+
+    /// Waits until the last stream has ended, which shutdown makes them do.
+    pub async fn drained(&self) {
+        self.inner.streams.close();
+        self.inner.streams.wait().await;
+    }
+}
+
+type AdsStream = Pin<Box<dyn Stream<Item = Result<DeltaDiscoveryResponse, Status>> + Send>>;
+
+#[async_trait]
+impl AggregatedDiscoveryService for Ads {
+    type DeltaAggregatedResourcesStream = AdsStream;
+
+    async fn delta_aggregated_resources(
+        &self,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        let token = request
+            .metadata()
+            .get("authorization")
+            .and_then(|value| value.to_str().ok())
+            .map(|value| value.strip_prefix("Bearer ").unwrap_or(value).to_owned());
+        let inbound = request.into_inner();
+        let (tx, rx) = mpsc::channel(CHANNEL);
+        let inner = Arc::clone(&self.inner);
+        self.inner.streams.spawn(async move {
+            let shutdown = inner.shutdown.clone();
+            let run = serve(&inner, inbound, token, tx.clone());
+            let end = tokio::select! {
+                end = Box::pin(run) => end.expect_err("a stream only ends with a status"),
+                () = shutdown.wait() => Status::unavailable("the control plane is shutting down"),
+            };
+            let _ = tx.try_send(Err(end));
+        });
+        Ok(Response::new(ReceiverStream::new(rx).boxed()))
+    }
+}
+
+type Outbox = mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>;
+
+/// Runs one stream to its end.
+async fn serve(
+    inner: &Inner,
+    mut inbound: Streaming<DeltaDiscoveryRequest>,
+    token: Option<String>,
+    outbox: Outbox,
+) -> Result<Infallible, Status> {
+    let first = next(&mut inbound).await?;
+    let introduction = Introduction::read(first.node.as_ref())?;
+    let registration = inner
+        .config
+        .registrar
+        .register(
+            &introduction.node_id,
+            introduction.resource.as_deref(),
+            token.as_deref(),
+        )
+        .await
+        .map_err(|error| {
+            let status = refuse(&error);
+            tracing::warn!(
+                node = introduction.node_id,
+                "refused a proxy: {}",
+                status.message()
+            );
+            status
+        })?;
+    let span = tracing::info_span!("ads", dataplane = %registration.key());
+    let stream = OpenStream::new(inner, registration, introduction, token, outbox);
+    stream.drive(first, inbound).instrument(span).await
+}
+
+async fn next(
+    inbound: &mut Streaming<DeltaDiscoveryRequest>,
+) -> Result<DeltaDiscoveryRequest, Status> {
+    match inbound.message().await? {
+        Some(request) => Ok(request),
+        None => Err(Status::cancelled("the proxy ended the stream")),
+    }
+}
+
+/// The status for a proxy that is not served.
+fn refuse(error: &RegisterError) -> Status {
+    use std::error::Error as _;
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    match error {
+        RegisterError::Refused(_) => Status::unauthenticated(text),
+        RegisterError::NotFound { .. } | RegisterError::NoMesh { .. } => Status::not_found(text),
+        RegisterError::Store(_) => Status::unavailable(text),
+        _ => Status::invalid_argument(text),
+    }
+}
+
+/// A registered stream.
+struct OpenStream<'a> {
+    inner: &'a Inner,
+    registration: Registration,
+    node_id: String,
+    token: Option<String>,
+    outbox: Outbox,
+    sender: Sender<EnvoyType>,
+    translator: Translator,
+    insight: Uuid,
+    /// What translation found.
+    findings: Vec<Finding>,
+    /// What Envoy refused last, so that the log has it once.
+    refused: Vec<ProtoFinding>,
+    start: Instant,
+}
+
+impl Drop for OpenStream<'_> {
+    fn drop(&mut self) {
+        self.inner.config.insights.closed(self.insight);
+    }
+}
+
+impl<'a> OpenStream<'a> {
+    fn new(
+        inner: &'a Inner,
+        registration: Registration,
+        introduction: Introduction,
+        token: Option<String>,
+        outbox: Outbox,
+    ) -> Self {
+        let config = &inner.config;
+        let proxy = Proxy {
+            dataplane: Arc::clone(registration.dataplane()),
+            zone: Some(config.zone.clone()),
+            settings: config.settings.clone(),
+        };
+        tracing::info!(dataplane = %registration.key(), "a proxy connected");
+        Self {
+            inner,
+            node_id: introduction.node_id,
+            token,
+            outbox,
+            sender: Sender::new(Policy::envoy()),
+            translator: Translator::new(proxy),
+            insight: config
+                .insights
+                .opened(registration.key().clone(), introduction.version),
+            registration,
+            findings: Vec::new(),
+            refused: Vec::new(),
+            start: Instant::now(),
+        }
+    }
+
+    async fn drive(
+        mut self,
+        first: DeltaDiscoveryRequest,
+        mut inbound: Streaming<DeltaDiscoveryRequest>,
+    ) -> Result<Infallible, Status> {
+        let mut snapshots = self.inner.config.store.watch();
+        self.take(&first)?;
+        self.offer(&snapshots.borrow_and_update().clone());
+        self.send()?;
+        loop {
+            let deadline = self.sender.next_deadline().map(|at| self.start + at);
+            tokio::select! {
+                request = next(&mut inbound) => self.take(&request?)?,
+                changed = snapshots.changed() => {
+                    changed.map_err(|_closed| Status::unavailable("the store is closed"))?;
+                    let latest = snapshots.borrow_and_update().clone();
+                    self.offer(&latest);
+                }
+                () = at(deadline) => {}
+            }
+            self.send()?;
+        }
+    }
+
+    /// Looks at a newer state of the store.
+    fn offer(&mut self, latest: &mesh_store::Snapshot) {
+        // A proxy that said goodbye, or whose Dataplane was deleted, keeps what it has.
+        if latest.get(self.registration.key()).is_none() {
+            return;
+        }
+        let view = self.inner.views.at(latest);
+        if let Some(translation) = self.translator.update(&view) {
+            self.sender.offer(translation.snapshot);
+            self.findings = translation.findings;
+            self.report();
+        }
+    }
+
+    /// Puts what may go out into the channel.
+    fn send(&mut self) -> Result<(), Status> {
+        while let Some(response) = self.sender.poll(self.start.elapsed()) {
+            tracing::debug!(
+                type_url = response.ty.type_url(),
+                nonce = %response.nonce,
+                added = response.resources.len(),
+                removed = response.removed.len(),
+                "push"
+            );
+            self.inner
+                .config
+                .insights
+                .counted(self.insight, response.ty, Counted::Sent);
+            let message = to_wire(response, &self.inner.config.instance_id);
+            self.outbox
+                .try_send(Ok(message))
+                .map_err(|error| match error {
+                    mpsc::error::TrySendError::Full(_) => {
+                        Status::resource_exhausted("the proxy does not read what it is sent")
+                    }
+                    mpsc::error::TrySendError::Closed(_) => Status::cancelled("the proxy is gone"),
+                })?;
+        }
+        Ok(())
+    }
+
+    /// Takes a request: a subscription, an ACK or a NACK.
+    fn take(&mut self, request: &DeltaDiscoveryRequest) -> Result<(), Status> {
+        if request
+            .node
+            .as_ref()
+            .is_some_and(|node| node.id != self.node_id)
+        {
+            return Err(Status::invalid_argument(
+                "the node id of a stream cannot change",
+            ));
+        }
+        self.inner
+            .config
+            .registrar
+            .recheck(self.registration.key(), self.token.as_deref())
+            .map_err(|error| refuse(&error))?;
+        let Some(ty) = EnvoyType::from_type_url(&request.type_url) else {
+            tracing::debug!(
+                type_url = request.type_url,
+                "the proxy asks for a type that it is not offered"
+            );
+            return Ok(());
+        };
+        let event = self
+            .sender
+            .on_request(self.start.elapsed(), from_wire(ty, request))
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let insights = &self.inner.config.insights;
+        match event {
+            Event::Acked { .. } => {
+                insights.counted(self.insight, ty, Counted::Acked);
+                if !self.refused.is_empty() {
+                    self.report();
+                }
+            }
+            Event::Nacked { text, .. } => {
+                insights.counted(self.insight, ty, Counted::Rejected);
+                tracing::debug!(
+                    type_url = ty.type_url(),
+                    "the proxy refused a response: {text}"
+                );
+                self.report();
+            }
+            Event::Subscribed { .. } | Event::Stale { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Brings the insight's findings up to date: Envoy's words first, then translation's.
+    fn report(&mut self) {
+        let snapshot = self.inner.config.store.snapshot();
+        let refused: Vec<ProtoFinding> = self
+            .sender
+            .rejections()
+            .map(|one| {
+                refusal::finding(
+                    &snapshot,
+                    self.registration.key(),
+                    one.ty,
+                    &one.name,
+                    &one.reason,
+                )
+            })
+            .collect();
+        for finding in refused.iter().filter(|f| !self.refused.contains(f)) {
+            tracing::warn!(
+                resource = %format!("{} {}", finding.r#type, finding.name),
+                "Envoy refuses a configuration and keeps the last one it accepted: {}",
+                finding.message
+            );
+        }
+        let findings = refused
+            .iter()
+            .cloned()
+            .chain(self.findings.iter().map(to_proto))
+            .collect();
+        self.inner.config.insights.found(self.insight, findings);
+        self.refused = refused;
+    }
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn to_proto(finding: &Finding) -> ProtoFinding {
+    ProtoFinding {
+        r#type: finding.ty.name().to_owned(),
+        name: finding.name.clone(),
+        field: finding.path.clone(),
+        message: finding.message.clone(),
+    }
+}
+
+fn from_wire(ty: EnvoyType, request: &DeltaDiscoveryRequest) -> DeltaRequest<EnvoyType> {
+    let names = |names: &[String]| names.iter().map(|n| n.as_str().into()).collect();
+    DeltaRequest {
+        ty,
+        subscribe: names(&request.resource_names_subscribe),
+        unsubscribe: names(&request.resource_names_unsubscribe),
+        initial_versions: request
+            .initial_resource_versions
+            .iter()
+            .map(|(name, version)| (name.as_str().into(), version.as_str().into()))
+            .collect(),
+        nonce: Nonce::parse(&request.response_nonce),
+        error: request
+            .error_detail
+            .as_ref()
+            .map(|status| status.message.clone()),
+        rejected: Vec::new(),
+    }
+}
+
+fn to_wire(response: DeltaResponse<EnvoyType>, identifier: &str) -> DeltaDiscoveryResponse {
+    let type_url = response.ty.type_url();
+    let resources = response
+        .resources
+        .into_iter()
+        .map(|(name, item)| WireResource {
+            version: item.version.to_string(),
+            resource: Some(Any {
+                type_url: type_url.to_owned(),
+                value: item.payload,
+            }),
+            name: name.to_string(),
+        });
+    DeltaDiscoveryResponse {
+        system_version_info: String::new(),
+        resources: resources.collect(),
+        type_url: type_url.to_owned(),
+        nonce: response.nonce.to_string(),
+        removed_resources: response.removed.iter().map(ToString::to_string).collect(),
+        control_plane: Some(core::ControlPlane {
+            identifier: identifier.to_owned(),
+        }),
+    }
+}

@@ -1,0 +1,111 @@
+//! Which token may speak for which Dataplane.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mesh_model::{Key, MeshName, ResourceName, ResourceType};
+use mesh_proto::{mesh::Dataplane, system::Secret};
+use mesh_runtime::tokens::{
+    self, DataplaneClaims, Mismatch, Revocations, TokenError, VerifyingKey, names,
+};
+use mesh_store::Snapshot;
+
+/// Why a token does not speak for a Dataplane.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// There was none.
+    #[error(
+        "Dataplane Token is required: generate one with 'meridian generate dataplane-token --mesh {mesh} \
+         --name {name}' and give it to the agent with --dataplane-token-file"
+    )]
+    Missing {
+        /// The Dataplane's mesh.
+        mesh: String,
+        /// The Dataplane's name.
+        name: String,
+    },
+    /// It is no valid token of this mesh.
+    #[error("the dataplane token is not valid")]
+    Invalid(#[from] TokenError),
+    /// It is for something else.
+    #[error("the dataplane token is for another proxy")]
+    Other(#[from] Mismatch),
+}
+
+/// Whether streams of Dataplanes need a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyAuth {
+    /// A dataplane token (`dpToken`).
+    Token,
+    /// Anyone who reaches the port speaks for any Dataplane (`none`).
+    Off,
+}
+
+impl ProxyAuth {
+    /// Checks that `token` may speak for `dataplane` under `key`.
+    ///
+    /// # Errors
+    /// Why it may not; the text never holds the token.
+    pub fn check(
+        self,
+        snapshot: &Snapshot,
+        key: &Key,
+        dataplane: &Dataplane,
+        token: Option<&str>,
+    ) -> Result<(), Refusal> {
+        if self == Self::Off {
+            return Ok(());
+        }
+        let mesh = key.mesh_str();
+        let token = token
+            .filter(|t| !t.is_empty())
+            .ok_or_else(|| Refusal::Missing {
+                mesh: mesh.to_owned(),
+                name: key.name().to_string(),
+            })?;
+        let claims: DataplaneClaims = verify(snapshot, mesh, token)?;
+        let tags = all_tags(dataplane);
+        let proxy = tokens::Proxy {
+            name: key.name().as_str(),
+            mesh,
+            tags: &tags,
+            workload: None,
+        };
+        Ok(claims.check(&proxy)?)
+    }
+}
+
+fn verify(snapshot: &Snapshot, mesh: &str, token: &str) -> Result<DataplaneClaims, TokenError> {
+    let mesh_name = MeshName::parse(mesh).ok();
+    let secret = |name: &str| -> Option<Vec<u8>> {
+        let key = Key::in_mesh(
+            ResourceType::Secret,
+            mesh_name.clone()?,
+            ResourceName::parse(name).ok()?,
+        );
+        snapshot.get(&key)?.decode::<Secret>().data
+    };
+    let revoked = secret(&names::dataplane_revocations(mesh)).unwrap_or_default();
+    let lookup = |key_id: &str| {
+        names::secret_names(&names::dataplane_key(mesh), key_id)
+            .iter()
+            .find_map(|name| VerifyingKey::parse(&secret(name)?).ok())
+    };
+    let revoked = Revocations::parse(&revoked);
+    Ok(tokens::verify(token, mesh_runtime::clock::now(), lookup, &revoked)?.claims)
+}
+
+/// Every value that a Dataplane has for each of its tags.
+fn all_tags(dataplane: &Dataplane) -> BTreeMap<String, BTreeSet<String>> {
+    let mut all = BTreeMap::<String, BTreeSet<String>>::new();
+    let networking = dataplane.networking.iter();
+    let sets = networking.flat_map(|n| {
+        n.inbound
+            .iter()
+            .map(|i| &i.tags)
+            .chain(n.gateway.iter().map(|g| &g.tags))
+    });
+    for (key, value) in sets.flatten() {
+        all.entry(key.clone()).or_default().insert(value.clone());
+    }
+    all
+}

@@ -1,0 +1,38 @@
+//! The zone's view for translation, brought up to date once for all streams.
+
+use mesh_store::Snapshot;
+use parking_lot::Mutex;
+use zone_translate::ZoneView;
+
+/// The view of one store.
+#[derive(Debug)]
+pub(crate) struct Views {
+    state: Mutex<(Snapshot, ZoneView)>,
+}
+
+impl Views {
+    /// The view of a store that was `empty`; it fills at the first look.
+    pub(crate) fn new(empty: Snapshot) -> Self {
+        Self {
+            state: Mutex::new((empty, ZoneView::default())),
+        }
+    }
+
+    /// The view at `latest`, or at a later snapshot if another stream brought one.
+    ///
+    /// Costs time in proportion to what changed since the last look of any stream.
+    pub(crate) fn at(&self, latest: &Snapshot) -> ZoneView {
+        let mut state = self.state.lock();
+        let (source, view) = &mut *state;
+        if latest.revision() > source.revision() {
+            for change in latest.changes_since(source) {
+                if change.is_of_content() {
+                    view.apply(change.key(), change.new_resource());
+                }
+            }
+            view.set_revision(latest.revision().0);
+            *source = latest.clone();
+        }
+        view.clone()
+    }
+}

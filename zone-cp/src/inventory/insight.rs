@@ -1,0 +1,327 @@
+//! `DataplaneInsight`s: one subscription per ADS stream, its counters, and the findings of
+//! translation and of Envoy.
+//!
+//! A subscription is written the moment a stream opens and the moment it ends, findings within
+//! [`FINDINGS_DELAY`] of their change, counters every [`COUNTERS_DELAY`]. Subscriptions that an
+//! earlier run left open are closed at start, so that no proxy shows online that isn't.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_model::{Key, Resource, ResourceType, Spec, Timestamp};
+use mesh_proto::mesh::{
+    DataplaneInsight, DiscoveryServiceStats, DiscoverySubscription, DiscoverySubscriptionStatus,
+    Finding, Version,
+};
+use mesh_runtime::clock;
+use mesh_runtime::shutdown::Shutdown;
+use mesh_store::{Batch, CommitError, Expect, SharedStore};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use uuid::Uuid;
+use zone_translate::EnvoyType;
+
+/// How long counters may wait (Kuma's `dataplaneStatusFlushInterval`).
+const COUNTERS_DELAY: Duration = Duration::from_secs(10);
+/// How long changed findings may wait; a burst of edits becomes one write.
+const FINDINGS_DELAY: Duration = Duration::from_millis(250);
+/// The most findings that one insight carries.
+pub const MAX_FINDINGS: usize = 64;
+
+/// What happened to a response of one type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// It was sent.
+    Sent,
+    /// Envoy applied it.
+    Acked,
+    /// Envoy refused it.
+    Rejected,
+}
+
+#[derive(Debug, Clone)]
+struct Live {
+    dataplane: Key,
+    subscription: DiscoverySubscription,
+    findings: Vec<Finding>,
+    /// When the next write is due; `None` when all is written.
+    due: Option<Instant>,
+}
+
+/// Keeps insights in step with the streams.
+#[derive(Debug)]
+pub struct InsightBook {
+    store: SharedStore,
+    instance_id: String,
+    subscription_limit: usize,
+    live: Mutex<BTreeMap<Uuid, Live>>,
+    /// Streams that ended and are not written yet.
+    ended: Mutex<Vec<Live>>,
+    changed: Notify,
+}
+
+impl InsightBook {
+    /// A book over `store`. Keeps the newest `subscription_limit` subscriptions of a proxy.
+    pub fn new(store: SharedStore, instance_id: &str, subscription_limit: usize) -> Self {
+        Self {
+            store,
+            instance_id: instance_id.to_owned(),
+            subscription_limit: subscription_limit.max(1),
+            live: Mutex::default(),
+            ended: Mutex::default(),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Closes the subscriptions that an earlier run left open.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn close_leftovers(&self) -> Result<(), CommitError> {
+        let now = clock::now();
+        let mut batch = Batch::new();
+        for resource in self.store.snapshot().list(ResourceType::DataplaneInsight) {
+            let mut insight: DataplaneInsight = resource.decode();
+            let open = insight
+                .subscriptions
+                .iter_mut()
+                .filter(|s| s.disconnect_time.is_none());
+            if open
+                .map(|s| s.disconnect_time = Some(now.to_proto()))
+                .count()
+                > 0
+            {
+                batch = batch.put(rewrite(resource, &insight, now));
+            }
+        }
+        if !batch.is_empty() {
+            self.store.commit(batch).await?;
+        }
+        Ok(())
+    }
+
+    /// A stream of `dataplane` opened; returns its identity for the other calls.
+    pub fn opened(&self, dataplane: Key, version: Version) -> Uuid {
+        let id = Uuid::new_v4();
+        let subscription = DiscoverySubscription {
+            id: id.to_string(),
+            control_plane_instance_id: self.instance_id.clone(),
+            connect_time: Some(clock::now().to_proto()),
+            status: Some(DiscoverySubscriptionStatus {
+                total: Some(DiscoveryServiceStats::default()),
+                cds: Some(DiscoveryServiceStats::default()),
+                eds: Some(DiscoveryServiceStats::default()),
+                lds: Some(DiscoveryServiceStats::default()),
+                rds: Some(DiscoveryServiceStats::default()),
+                ..Default::default()
+            }),
+            version: Some(version),
+            ..Default::default()
+        };
+        let live = Live {
+            dataplane,
+            subscription,
+            findings: Vec::new(),
+            due: Some(Instant::now()),
+        };
+        self.live.lock().insert(id, live);
+        self.changed.notify_one();
+        id
+    }
+
+    /// Counts a response of the stream.
+    pub fn counted(&self, stream: Uuid, ty: EnvoyType, what: Counted) {
+        self.edit(stream, COUNTERS_DELAY, |live| {
+            let status = live.subscription.status.get_or_insert_default();
+            status.last_update_time = Some(clock::now().to_proto());
+            count(status.total.get_or_insert_default(), what);
+            let of_type = match ty {
+                EnvoyType::Cluster => &mut status.cds,
+                EnvoyType::Endpoint => &mut status.eds,
+                EnvoyType::Listener => &mut status.lds,
+                EnvoyType::Route => &mut status.rds,
+                EnvoyType::Runtime | EnvoyType::Secret => return true,
+            };
+            count(of_type.get_or_insert_default(), what);
+            true
+        });
+    }
+
+    /// Replaces the findings of the stream's proxy. Those beyond [`MAX_FINDINGS`] are left out.
+    pub fn found(&self, stream: Uuid, mut findings: Vec<Finding>) {
+        findings.truncate(MAX_FINDINGS);
+        self.edit(stream, FINDINGS_DELAY, |live| {
+            let is_changed = live.findings != findings;
+            live.findings = findings;
+            is_changed
+        });
+    }
+
+    /// The stream ended.
+    pub fn closed(&self, stream: Uuid) {
+        let Some(mut live) = self.live.lock().remove(&stream) else {
+            return;
+        };
+        live.subscription.disconnect_time = Some(clock::now().to_proto());
+        self.ended.lock().push(live);
+        self.changed.notify_one();
+    }
+
+    /// Whether a stream of `dataplane` is open here.
+    pub fn is_connected(&self, dataplane: &Key) -> bool {
+        self.live
+            .lock()
+            .values()
+            .any(|live| live.dataplane == *dataplane)
+    }
+
+    fn edit(&self, stream: Uuid, delay: Duration, edit: impl FnOnce(&mut Live) -> bool) {
+        let mut streams = self.live.lock();
+        let Some(live) = streams.get_mut(&stream) else {
+            return;
+        };
+        if !edit(live) {
+            return;
+        }
+        let due = Instant::now() + delay;
+        if live.due.is_none_or(|earlier| due < earlier) {
+            live.due = Some(due);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Writes what is due until shutdown, and everything then.
+    pub async fn run(self: Arc<Self>, shutdown: Shutdown) {
+        while !shutdown.is_triggered() {
+            let next = self.live.lock().values().filter_map(|live| live.due).min();
+            let due = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = shutdown.wait() => {}
+                () = self.changed.notified() => {}
+                () = due => {}
+            }
+            self.flush(Instant::now()).await;
+        }
+        let now = clock::now().to_proto();
+        let rest = std::mem::take(&mut *self.live.lock());
+        self.ended.lock().extend(rest.into_values().map(|mut live| {
+            live.subscription.disconnect_time = Some(now);
+            live
+        }));
+        self.flush(Instant::now()).await;
+    }
+
+    async fn flush(&self, now: Instant) {
+        let mut due = std::mem::take(&mut *self.ended.lock());
+        for live in self
+            .live
+            .lock()
+            .values_mut()
+            .filter(|l| l.due.is_some_and(|at| at <= now))
+        {
+            live.due = None;
+            due.push(live.clone());
+        }
+        for live in due {
+            if let Err(error) = self.write(&live).await {
+                tracing::error!(dataplane = %live.dataplane, %error, "cannot write an insight");
+            }
+        }
+    }
+
+    async fn write(&self, live: &Live) -> Result<(), CommitError> {
+        let key = live.dataplane.with_type(ResourceType::DataplaneInsight);
+        loop {
+            let now = clock::now();
+            let snapshot = self.store.snapshot();
+            // A proxy that is gone takes its insight with it.
+            let Some(dataplane) = snapshot.get(&live.dataplane) else {
+                return Ok(());
+            };
+            let current = snapshot.get(&key);
+            let mut insight: DataplaneInsight = current.map(|r| r.decode()).unwrap_or_default();
+            self.merge(&mut insight, live, now);
+            let (resource, expect) = match current {
+                Some(current) => (
+                    rewrite(current, &insight, now),
+                    Expect::Version(current.version()),
+                ),
+                None => {
+                    let spec = Spec::encode(ResourceType::DataplaneInsight, &insight);
+                    let labels = BTreeMap::clone(dataplane.labels());
+                    (
+                        Resource::new(key.clone(), labels, spec, now, now),
+                        Expect::Absent,
+                    )
+                }
+            };
+            match self
+                .store
+                .commit(Batch::new().put_if(resource, expect))
+                .await
+            {
+                Err(CommitError::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+                Ok(_) => return Ok(()),
+            }
+        }
+    }
+
+    fn merge(&self, insight: &mut DataplaneInsight, live: &Live, now: Timestamp) {
+        let known = insight
+            .subscriptions
+            .iter()
+            .position(|s| s.id == live.subscription.id);
+        match known {
+            Some(index) => insight.subscriptions[index] = live.subscription.clone(),
+            None => {
+                for older in insight
+                    .subscriptions
+                    .iter_mut()
+                    .filter(|s| s.disconnect_time.is_none())
+                {
+                    older.disconnect_time = Some(now.to_proto());
+                }
+                insight.subscriptions.push(live.subscription.clone());
+                let surplus = insight
+                    .subscriptions
+                    .len()
+                    .saturating_sub(self.subscription_limit);
+                insight.subscriptions.drain(..surplus);
+            }
+        }
+        let is_newest = insight
+            .subscriptions
+            .last()
+            .is_some_and(|newest| newest.id == live.subscription.id);
+        if is_newest {
+            insight.findings = live.findings.clone();
+        }
+    }
+}
+
+fn count(stats: &mut DiscoveryServiceStats, what: Counted) {
+    match what {
+        Counted::Sent => stats.responses_sent += 1,
+        Counted::Acked => stats.responses_acknowledged += 1,
+        Counted::Rejected => stats.responses_rejected += 1,
+    }
+}
+
+fn rewrite(current: &Resource, insight: &DataplaneInsight, now: Timestamp) -> Resource {
+    let spec = Spec::encode(ResourceType::DataplaneInsight, insight);
+    Resource::new(
+        current.key().clone(),
+        BTreeMap::clone(current.labels()),
+        spec,
+        current.created(),
+        now,
+    )
+}
