@@ -31,7 +31,8 @@ const MAX_DEPTH: usize = 48;
 /// JSON that does not fit the message it is meant to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JsonError {
-    /// Where, such as `conf.listeners[0].port`; empty for the document itself.
+    /// Where, such as `conf.listeners[0].port`, with fields spelt as in the input; empty for the
+    /// document itself.
     pub path: String,
     /// What is wrong there.
     pub message: String,

@@ -73,7 +73,7 @@ impl Decoder {
             if value.is_null() && !is_free_value(&field) {
                 continue;
             }
-            let value = self.at(Step::Field(field.json_name()), |d| d.field(&field, value))?;
+            let value = self.at(Step::Field(key), |d| d.field(&field, value))?;
             if let Some(other) = sibling_in_oneof(&message, &field) {
                 // The later declared field wins, whatever the order of the keys.
                 if other.number() > field.number() {

@@ -307,6 +307,11 @@ fn what_does_not_fit_is_refused_with_its_place() {
             "expected a duration such as \"1.5s\" in quotes, found the number 5",
         ),
         (
+            Dataplane,
+            json!({"networking": {"transparent_proxying": {"redirect_port_inbound": "x"}}}),
+            "networking.transparent_proxying.redirect_port_inbound: expected a whole number",
+        ),
+        (
             ZoneInsight,
             json!({"healthCheck": {"time": "yesterday"}}),
             "healthCheck.time: \"yesterday\" is not a time",

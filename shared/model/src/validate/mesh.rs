@@ -126,7 +126,13 @@ fn check_unique(found: &mut Violations, path: &str, names: &[&str]) {
 
 fn check_chosen(found: &mut Violations, path: &str, chosen: &str, names: &[&str]) {
     if !chosen.is_empty() && !names.contains(&chosen) {
-        found.add(path, "has to be set to one of the backends in the mesh");
+        let message = match path.split_once('.') {
+            Some((kind, _)) if kind != "mtls" => {
+                format!("has to be set to one of the {kind} backend in mesh")
+            }
+            _ => "has to be set to one of the backends in the mesh".to_owned(),
+        };
+        found.add(path, message);
     }
 }
 
