@@ -60,8 +60,12 @@ impl Mode {
 pub struct Settings {
     /// Whether requests from the loopback interface are an administrator's.
     pub localhost_is_admin: bool,
-    /// Whether `POST /tokens/…` issues tokens.
-    pub issues_tokens: bool,
+    /// Whether `POST /tokens/dataplane` issues tokens.
+    pub issues_dataplane_tokens: bool,
+    /// Whether `POST /tokens/zone` issues tokens.
+    pub issues_zone_tokens: bool,
+    /// Whether `POST /tokens/user` issues tokens.
+    pub issues_user_tokens: bool,
     /// Prefix of every path except `/tokens/user`; `/` for none.
     pub base_path: String,
     /// Origins that browsers may call from; `.*` is any, none switches CORS off.
@@ -74,7 +78,9 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             localhost_is_admin: true,
-            issues_tokens: true,
+            issues_dataplane_tokens: true,
+            issues_zone_tokens: true,
+            issues_user_tokens: true,
             base_path: "/".to_owned(),
             cors_allowed_domains: Vec::new(),
             max_body: 32 << 20,

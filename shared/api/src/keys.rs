@@ -14,7 +14,7 @@ pub enum NoKeyError {
     Absent {
         /// The secret that should have it.
         name: String,
-        /// Its mesh; none for a GlobalSecret.
+        /// Its mesh; none for a `GlobalSecret`.
         mesh: Option<MeshName>,
     },
     /// The secret that should have it holds something else.
@@ -22,7 +22,7 @@ pub enum NoKeyError {
     Unreadable {
         /// The secret.
         name: String,
-        /// Its mesh; none for a GlobalSecret.
+        /// Its mesh; none for a `GlobalSecret`.
         mesh: Option<MeshName>,
     },
 }
@@ -95,7 +95,7 @@ pub fn revocations(snapshot: &Snapshot, mesh: Option<&MeshName>, name: &str) -> 
         .unwrap_or_default()
 }
 
-/// The content of a Secret, or of a GlobalSecret when no mesh is given.
+/// The content of a Secret, or of a `GlobalSecret` when no mesh is given.
 pub fn data(snapshot: &Snapshot, mesh: Option<&MeshName>, name: &str) -> Option<Vec<u8>> {
     let name = ResourceName::parse(name).ok()?;
     let key = match mesh {
@@ -107,7 +107,6 @@ pub fn data(snapshot: &Snapshot, mesh: Option<&MeshName>, name: &str) -> Option<
             .get(&key)?
             .decode::<Secret>()
             .data
-            .unwrap_or_default()
-            .into(),
+            .unwrap_or_default(),
     )
 }

@@ -38,7 +38,7 @@ impl Page {
         };
         let offset = match query.first("offset") {
             None => 0,
-            Some(text) => text.parse().map_err(|_| {
+            Some(text) => text.parse().map_err(|_no_detail| {
                 ApiError::problem(
                     StatusCode::BAD_REQUEST,
                     TITLE,

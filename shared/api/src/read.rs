@@ -22,8 +22,8 @@ const TITLE: &str = "Could not retrieve a resource";
 /// The mesh of a path, which must exist.
 pub(crate) fn mesh(snapshot: &Snapshot, name: &str) -> Result<MeshName, ApiError> {
     let absent = || ApiError::not_found("Failed to retrieve Mesh");
-    let mesh = MeshName::parse(name).map_err(|_| absent())?;
-    let key = ResourceName::parse(name).map_err(|_| absent())?;
+    let mesh = MeshName::parse(name).map_err(|_no_such_name| absent())?;
+    let key = ResourceName::parse(name).map_err(|_no_such_name| absent())?;
     snapshot
         .get(&Key::global(ResourceType::Mesh, key))
         .map(|_| mesh)

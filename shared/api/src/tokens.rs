@@ -47,6 +47,10 @@ struct UserRequest {
 
 /// `POST /tokens/dataplane`.
 pub(crate) fn dataplane(request: &Request<'_>, body: &Bytes) -> Result<Response, ApiError> {
+    require_issuer(
+        request.context.settings.issues_dataplane_tokens,
+        "dpServer.authn.dpProxy.dpToken.enableIssuer",
+    )?;
     let asked: DataplaneRequest = parse(body)?;
     let mut found = Violations::default();
     let mesh_name = asked.mesh.unwrap_or_default();
@@ -72,7 +76,7 @@ pub(crate) fn dataplane(request: &Request<'_>, body: &Bytes) -> Result<Response,
         kind,
         workload: asked.workload.unwrap_or_default(),
     };
-    let mesh = MeshName::parse(&mesh_name).map_err(|_| {
+    let mesh = MeshName::parse(&mesh_name).map_err(|_no_such_name| {
         ApiError::problem(
             StatusCode::NOT_FOUND,
             NO_KEY,
@@ -85,6 +89,10 @@ pub(crate) fn dataplane(request: &Request<'_>, body: &Bytes) -> Result<Response,
 
 /// `POST /tokens/zone`.
 pub(crate) fn zone(request: &Request<'_>, body: &Bytes) -> Result<Response, ApiError> {
+    require_issuer(
+        request.context.settings.issues_zone_tokens,
+        "dpServer.authn.zoneProxy.zoneToken.enableIssuer",
+    )?;
     let asked: ZoneRequest = parse(body)?;
     let zone = asked.zone.unwrap_or_default();
     request
@@ -105,6 +113,10 @@ pub(crate) fn zone(request: &Request<'_>, body: &Bytes) -> Result<Response, ApiE
 
 /// `POST /tokens/user`.
 pub(crate) fn user(request: &Request<'_>, body: &Bytes) -> Result<Response, ApiError> {
+    require_issuer(
+        request.context.settings.issues_user_tokens,
+        "apiServer.authn.tokens.enableIssuer",
+    )?;
     let asked: UserRequest = parse(body)?;
     request.user.require_admin("generate a user token")?;
     let mut found = Violations::default();
@@ -126,6 +138,16 @@ pub(crate) fn user(request: &Request<'_>, body: &Bytes) -> Result<Response, ApiE
     issue(request, names::USER_KEY, None, &claims, validity)
 }
 
+/// Refuses where the operator switched an issuer off.
+fn require_issuer(is_on: bool, key: &str) -> Result<(), ApiError> {
+    if is_on {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(format!(
+        "this control plane is configured not to issue such tokens ({key})"
+    )))
+}
+
 const NO_KEY: &str = "Signing Key not found";
 
 fn issue<C: Claims>(
@@ -136,12 +158,6 @@ fn issue<C: Claims>(
     validity: i64,
 ) -> Result<Response, ApiError> {
     let context = request.context;
-    if !context.settings.issues_tokens {
-        return Err(ApiError::bad_request(
-            "this control plane is configured not to issue tokens \
-             (apiServer.authn.tokens.enableIssuer)",
-        ));
-    }
     let (serial, key) = keys::signing(&context.store.snapshot(), prefix, mesh)
         .map_err(|error| ApiError::problem(StatusCode::NOT_FOUND, NO_KEY, error.to_string()))?;
     let now = (context.now)();

@@ -1,12 +1,15 @@
 //! The endpoints that issue tokens.
 
+use std::sync::Arc;
+
 use http::{Method, StatusCode};
+use mesh_api::{Mode, Open, Settings};
 use mesh_runtime::tokens::{
     self, DataplaneClaims, Revocations, SigningKey, TokenError, ZoneClaims,
 };
 use serde_json::json;
 
-use crate::support::{self, noon};
+use crate::support::{self, Api, noon};
 
 fn secret(ty: &str, name: &str, key: &SigningKey) -> serde_json::Value {
     use base64::Engine as _;
@@ -106,4 +109,21 @@ async fn wrong_requests_are_refused_with_every_reason() {
         .await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
     assert_eq!(answer.json()["title"], "Signing Key not found");
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_switched_off_says_which_setting_does_it() {
+    let settings = Settings {
+        issues_user_tokens: false,
+        ..Settings::default()
+    };
+    let api = Api::new(Mode::Global, settings, Arc::new(Open)).await;
+    let body = r#"{"name":"a","validFor":"1h"}"#;
+    let answer = api.ask(Method::POST, "/tokens/user", Some(body)).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    let detail = answer.json()["detail"].to_string();
+    assert!(
+        detail.contains("apiServer.authn.tokens.enableIssuer"),
+        "{detail}"
+    );
 }
