@@ -7,6 +7,7 @@ mod apply;
 mod args;
 mod client;
 mod delete;
+mod documents;
 mod generate;
 mod get;
 mod health;
@@ -14,6 +15,7 @@ mod inspect;
 mod output;
 mod render;
 mod version;
+mod yaml;
 
 use std::process::ExitCode;
 

@@ -4,13 +4,13 @@
 
 use std::io::{self, Write as _};
 
-/// Writes `text` and a line end to standard output.
-pub(crate) fn line(text: impl std::fmt::Display) -> io::Result<()> {
-    text_raw(&format!("{text}\n"))
+/// Writes a line to standard output.
+pub(crate) fn line(line: impl std::fmt::Display) -> io::Result<()> {
+    text(&format!("{line}\n"))
 }
 
 /// Writes `text` as it is to standard output.
-pub(crate) fn text_raw(text: &str) -> io::Result<()> {
+pub(crate) fn text(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout
         .write_all(text.as_bytes())
