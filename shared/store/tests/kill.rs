@@ -22,6 +22,8 @@ const DIR: &str = "MERIDIAN_TEST_STORE_TO_WRITE";
 const ROUNDS: &str = "MERIDIAN_KILL_ROUNDS";
 const SEED: &str = "MERIDIAN_KILL_SEED";
 const WRITERS: usize = 16;
+/// How many resources come and go at once, so many that they are not written in one piece.
+const BULK: u64 = 700;
 /// How many entries each writer keeps, and how often one is too large for the log.
 const KEPT: u64 = 20;
 const LARGE_EVERY: u64 = 15;
@@ -34,11 +36,24 @@ fn entry(writer: usize, n: u64) -> String {
     format!("entry-{writer}-{n}")
 }
 
+fn bulk(n: u64) -> Batch {
+    let batch = Batch::new().put(secret("bulk", n.to_string()));
+    (0..BULK).fold(batch, |batch, i| {
+        batch
+            .put(secret(&format!("bulk-{n}-{i}"), "x"))
+            .delete(key(&format!("bulk-{}-{i}", n - 1)))
+    })
+}
+
 /// Where a writer is, by what is stored: one batch advances its counter, adds an entry and
 /// removes an old one, so the counter says exactly which entries there must be.
 fn position(snapshot: &Snapshot, writer: usize) -> u64 {
+    number(snapshot, &counter(writer))
+}
+
+fn number(snapshot: &Snapshot, name: &str) -> u64 {
     snapshot
-        .get(&key(&counter(writer)))
+        .get(&key(name))
         .map_or(0, |r| String::from_utf8(data(r)).unwrap().parse().unwrap())
 }
 
@@ -86,9 +101,14 @@ fn child_that_writes() {
             }
         });
     }
-    loop {
-        thread::park();
-    }
+    runtime.block_on(async {
+        let mut n = number(&store.snapshot(), "bulk");
+        loop {
+            n += 1;
+            let snapshot = store.commit(bulk(n)).await.unwrap();
+            say(&format!("ack {WRITERS} {n} {}", snapshot.revision()));
+        }
+    });
 }
 
 /// Writes a line that a reader has whole or not at all, past the test harness's capture.
@@ -160,7 +180,16 @@ fn check(snapshot: &Snapshot, acknowledged: &Acknowledged) {
         }
         expected += n.min(KEPT) + u64::from(n > 0);
     }
-    // And no entry that should be gone.
+    let n = number(snapshot, "bulk");
+    assert!(n >= acknowledged.counters.get(&WRITERS).copied().unwrap_or(0));
+    if n > 0 {
+        for i in 0..BULK {
+            let found = snapshot.get(&key(&format!("bulk-{n}-{i}")));
+            assert!(found.is_some(), "bulk {n} is in part");
+        }
+        expected += BULK + 1;
+    }
+    // And nothing that should be gone.
     assert_eq!(snapshot.len() as u64, expected);
 }
 

@@ -1,9 +1,10 @@
 //! sled, with its panics turned into errors and its writes made durable.
 //!
 //! Everything is in one tree, so that one sled batch is the unit of recovery: after a crash at
-//! any instant the tree holds whole batches, up to some point after the last acknowledged one.
+//! any instant the tree holds whole batches, up to some point after the last acknowledged one. A
+//! step is one such batch, except that the bulk of many new resources goes ahead of it in batches
+//! of its own, which opening removes again if the step itself is not there.
 
-use std::error::Error;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,12 +17,21 @@ use super::files::{self, Files, io_error};
 use super::marker::{Marker, Stage};
 use super::record::{self, Record};
 use super::{OpenError, lock};
+use crate::Revision;
 use crate::snapshot::{Change, Snapshot};
-use crate::{Revision, StoreId};
 
 /// Memory for pages of sled's tree. Reads are answered from the snapshot, so this only spares
 /// the writer from reading back the pages that it is about to change.
 const CACHE_BYTES: u64 = 4 << 20;
+
+/// How many new resources, and how many bytes of them, go ahead in one batch.
+///
+/// sled keeps the pages that a batch replaces, and the log that it writes, in memory until the
+/// batch ends: one of 40,000 resources would take 400 MB. And it may write over log segments that
+/// nothing refers to any more; syncing at least once per segment of 512 kB of log makes sure that
+/// what replaced them is on the disk by then.
+const CHUNK: usize = 256;
+const CHUNK_BYTES: usize = 128 << 10;
 
 /// An open sled database. Dropping it closes it.
 pub(super) struct Engine {
@@ -45,9 +55,9 @@ impl Engine {
             Stage::Ready => check_complete(dir)?,
         }
         let db = open_sled(dir)?;
-        let (snapshot, unknown) = load(dir, &db, marker.id)?;
-        let snapshot = match (snapshot, marker.stage) {
-            (Some(snapshot), _) => snapshot,
+        let found = load(dir, &db)?;
+        let snapshot = match (found.revision, marker.stage) {
+            (Some(revision), _) => Snapshot::restore(marker.id, revision, found.resources),
             (None, Stage::Creating) => Snapshot::empty(marker.id),
             // The log is there and empty.
             (None, Stage::Ready) => {
@@ -56,6 +66,7 @@ impl Engine {
                 });
             }
         };
+        guard(|| remove_incomplete(&db, &found.incomplete)).map_err(sled_error(dir))?;
         let mut engine = Self {
             db: Some(db),
             files: Files::open(dir)?,
@@ -63,51 +74,30 @@ impl Engine {
         if marker.stage == Stage::Creating {
             engine
                 .write(&snapshot, &snapshot)
-                .map_err(|source| OpenError::Record {
-                    path: dir.to_owned(),
-                    record: String::from_utf8_lossy(record::STATE).into_owned(),
-                    source: source.to_string().into(),
-                })?;
+                .map_err(sled_error(dir))?;
             marker.stage = Stage::Ready;
             marker.write(dir)?;
         }
         Ok(Loaded {
             engine,
             snapshot,
-            unknown,
+            unknown: found.unknown,
         })
     }
 
     /// Makes the step from `old` to `new` durable, all of it or nothing; returns how long the
     /// waiting for the disk took.
-    pub(super) fn write(
-        &mut self,
-        old: &Snapshot,
-        new: &Snapshot,
-    ) -> Result<Duration, Arc<dyn Error + Send + Sync>> {
-        let mut batch = sled::Batch::default();
-        batch.insert(record::STATE, record::encode_state(new.revision()));
-        for change in new.changes_since(old) {
-            let key = record::encode_key(change.key());
-            match change {
-                Change::Put { new, .. } => batch.insert(key, record::encode_resource(&new)),
-                Change::Deleted { .. } => batch.remove(key),
-            }
-        }
+    pub(super) fn write(&mut self, old: &Snapshot, new: &Snapshot) -> sled::Result<Duration> {
         let db = self.db.as_ref().expect("it is taken only by drop");
         let files = &mut self.files;
-        let result = panic::catch_unwind(AssertUnwindSafe(|| {
-            db.apply_batch(batch)?;
+        guard(|| {
+            let last = apply_bulk(db, files, old, new)?;
+            db.apply_batch(last)?;
             let start = Instant::now();
             db.flush()?;
             files.sync()?;
-            Ok::<_, sled::Error>(start.elapsed())
-        }));
-        match result {
-            Ok(Ok(waited)) => Ok(waited),
-            Ok(Err(error)) => Err(Arc::new(error)),
-            Err(panic) => Err(Arc::new(sled::Error::ReportableBug(panic_text(&*panic)))),
-        }
+            Ok(start.elapsed())
+        })
     }
 }
 
@@ -115,8 +105,12 @@ impl Drop for Engine {
     fn drop(&mut self) {
         let db = self.db.take();
         // sled writes and syncs once more when it is dropped, and panics if it cannot.
-        if panic::catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
-            tracing::warn!("closing the storage engine failed; nothing acknowledged is affected");
+        let closed = guard(|| {
+            drop(db);
+            Ok(())
+        });
+        if let Err(error) = closed {
+            tracing::warn!(%error, "closing the store failed; nothing acknowledged is affected");
         }
     }
 }
@@ -171,21 +165,13 @@ fn open_sled(dir: &Path) -> Result<sled::Db, OpenError> {
         .mode(sled::Mode::LowSpace)
         // Our commits are the only flusher: no thread wakes up when nothing happens.
         .flush_every_ms(None);
-    let engine = |source| OpenError::Engine {
-        path: dir.to_owned(),
-        source,
-    };
     // We hold the directory's lock, so sled's own can only be held by what is still closing: an
     // earlier store of this process, whose last reference sled drops on a thread of its pool, or
     // a child between fork and exec.
-    lock::retry(
-        || match panic::catch_unwind(AssertUnwindSafe(|| config.open())) {
-            Ok(Ok(db)) => Some(Ok(db)),
-            Ok(Err(sled::Error::Io(error))) if error.to_string().contains("acquire lock") => None,
-            Ok(Err(source)) => Some(Err(engine(source))),
-            Err(panic) => Some(Err(engine(sled::Error::ReportableBug(panic_text(&*panic))))),
-        },
-    )
+    lock::retry(|| match guard(|| config.open()) {
+        Err(sled::Error::Io(error)) if error.to_string().contains("acquire lock") => None,
+        result => Some(result.map_err(sled_error(dir))),
+    })
     .unwrap_or_else(|| {
         Err(OpenError::Locked {
             path: dir.to_owned(),
@@ -193,38 +179,114 @@ fn open_sled(dir: &Path) -> Result<sled::Db, OpenError> {
     })
 }
 
-/// Reads all records; no snapshot when there is no record of the store itself.
-fn load(dir: &Path, db: &sled::Db, id: StoreId) -> Result<(Option<Snapshot>, u64), OpenError> {
-    let mut revision: Option<Revision> = None;
-    let mut resources: Vec<Arc<Resource>> = Vec::new();
-    let mut unknown = 0;
-    for item in db.iter() {
-        let (key, value) = item.map_err(|source| OpenError::Engine {
-            path: dir.to_owned(),
-            source,
-        })?;
+/// Writes most of what is new between two snapshots, and returns the batch that completes the
+/// step: the rest of it, and the revision.
+fn apply_bulk(
+    db: &sled::Db,
+    files: &mut Files,
+    old: &Snapshot,
+    new: &Snapshot,
+) -> sled::Result<sled::Batch> {
+    let mut last = sled::Batch::default();
+    let mut added = Vec::new();
+    let mut bytes = 0;
+    for change in new.changes_since(old) {
+        let key = record::encode_key(change.key());
+        match change {
+            Change::Put {
+                old: None,
+                new: resource,
+            } => {
+                let value = record::encode_resource(&resource, new.revision());
+                bytes += value.len();
+                added.push((key, value));
+                if added.len() == CHUNK || bytes >= CHUNK_BYTES {
+                    let mut batch = sled::Batch::default();
+                    for (key, value) in added.drain(..) {
+                        batch.insert(key, value);
+                    }
+                    bytes = 0;
+                    db.apply_batch(batch)?;
+                    db.flush()?;
+                    files.sync()?;
+                }
+            }
+            Change::Put { new: resource, .. } => {
+                last.insert(key, record::encode_resource(&resource, new.revision()));
+            }
+            Change::Deleted { .. } => last.remove(key),
+        }
+    }
+    for (key, value) in added {
+        last.insert(key, value);
+    }
+    last.insert(record::STATE, record::encode_state(new.revision()));
+    Ok(last)
+}
+
+/// All that the records say.
+#[derive(Default)]
+struct Found {
+    revision: Option<Revision>,
+    resources: Vec<Arc<Resource>>,
+    /// The keys of resources of a step that was never completed.
+    incomplete: Vec<sled::IVec>,
+    unknown: u64,
+}
+
+fn load(dir: &Path, db: &sled::Db) -> Result<Found, OpenError> {
+    let mut found = Found::default();
+    let mut newest = Revision::default();
+    // The store's own record has a smaller key than any resource, so it comes first.
+    let mut records = db.iter();
+    while let Some((key, value)) = guard(|| records.next().transpose()).map_err(sled_error(dir))? {
         let record = record::decode(&key, &value).map_err(|source| OpenError::Record {
             path: dir.to_owned(),
             record: String::from_utf8_lossy(&key).into_owned(),
             source,
         })?;
         match record {
-            Record::Revision(found) => revision = Some(found),
-            Record::Resource(resource) => resources.push(Arc::new(resource)),
-            Record::Unknown => unknown += 1,
+            Record::State(revision) => {
+                newest = revision;
+                found.revision = Some(revision);
+            }
+            Record::Resource(_, revision) if revision > newest => found.incomplete.push(key),
+            Record::Resource(resource, _) => found.resources.push(Arc::new(resource)),
+            Record::Unknown => found.unknown += 1,
         }
     }
-    Ok((
-        revision.map(|revision| Snapshot::restore(id, revision, resources)),
-        unknown,
-    ))
+    Ok(found)
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("it panicked")
-        .to_owned()
+/// Removes the bulk of a step that was never completed. Written before anything else, so that no
+/// later revision can make it look complete.
+fn remove_incomplete(db: &sled::Db, keys: &[sled::IVec]) -> sled::Result<()> {
+    for chunk in keys.chunks(CHUNK) {
+        let mut batch = sled::Batch::default();
+        for key in chunk {
+            batch.remove(key);
+        }
+        db.apply_batch(batch)?;
+    }
+    db.flush().map(drop)
+}
+
+fn sled_error(dir: &Path) -> impl FnOnce(sled::Error) -> OpenError {
+    move |source| OpenError::Engine {
+        path: dir.to_owned(),
+        source,
+    }
+}
+
+/// sled checks much of what it reads by assertions; a panic of its is an error of ours.
+fn guard<T>(work: impl FnOnce() -> sled::Result<T>) -> sled::Result<T> {
+    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(sled::Error::ReportableBug(
+            text.unwrap_or("it panicked").to_owned(),
+        ))
+    })
 }

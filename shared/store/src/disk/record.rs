@@ -21,7 +21,7 @@ const RESOURCE: &[u8] = b"r\0";
 /// The store's own record.
 #[derive(Clone, PartialEq, prost::Message)]
 struct StateRecord {
-    /// The revision that the rest of the same batch belongs to.
+    /// The latest revision that is complete.
     #[prost(uint64, tag = "1")]
     revision: u64,
 }
@@ -37,13 +37,17 @@ struct ResourceRecord {
     modified_unix_nanos: i64,
     #[prost(bytes = "bytes", tag = "4")]
     spec: Bytes,
+    /// The revision with which it was written; above the store's own, it is part of a step that
+    /// was never completed.
+    #[prost(uint64, tag = "5")]
+    revision: u64,
 }
 
 /// What a record turns out to be.
 #[derive(Debug)]
 pub(super) enum Record {
-    Revision(Revision),
-    Resource(Resource),
+    State(Revision),
+    Resource(Resource, Revision),
     /// Written by a newer release.
     Unknown,
 }
@@ -64,13 +68,14 @@ pub(super) fn encode_key(key: &Key) -> Vec<u8> {
     [RESOURCE, parts.join("\0").as_bytes()].concat()
 }
 
-/// The value of a resource.
-pub(super) fn encode_resource(resource: &Resource) -> Vec<u8> {
+/// The value of a resource, written with `revision`.
+pub(super) fn encode_resource(resource: &Resource, revision: Revision) -> Vec<u8> {
     ResourceRecord {
         labels: resource.labels().as_ref().clone(),
         created_unix_nanos: resource.created().unix_nanos(),
         modified_unix_nanos: resource.modified().unix_nanos(),
         spec: resource.spec().bytes().clone(),
+        revision: revision.0,
     }
     .encode_to_vec()
 }
@@ -82,7 +87,7 @@ pub(super) fn encode_resource(resource: &Resource) -> Vec<u8> {
 pub(super) fn decode(key: &[u8], value: &[u8]) -> Result<Record, DecodeError> {
     if key == STATE {
         let state = StateRecord::decode(value)?;
-        return Ok(Record::Revision(Revision(state.revision)));
+        return Ok(Record::State(Revision(state.revision)));
     }
     let Some(parts) = key.strip_prefix(RESOURCE) else {
         return Ok(Record::Unknown);
@@ -103,13 +108,14 @@ pub(super) fn decode(key: &[u8], value: &[u8]) -> Result<Record, DecodeError> {
     let key = Key::try_new(ty, mesh, ResourceName::parse(name)?)
         .ok_or("the type's scope and the mesh do not agree")?;
     let record = ResourceRecord::decode(value)?;
-    Ok(Record::Resource(Resource::new(
+    let resource = Resource::new(
         key,
         record.labels,
         Spec::parse(ty, record.spec)?,
         Timestamp::from_unix_nanos(record.created_unix_nanos),
         Timestamp::from_unix_nanos(record.modified_unix_nanos),
-    )))
+    );
+    Ok(Record::Resource(resource, Revision(record.revision)))
 }
 
 #[cfg(test)]
@@ -135,8 +141,12 @@ mod tests {
                 .then(|| MeshName::parse("default").unwrap());
             let key = Key::try_new(ty, mesh, ResourceName::parse("a-b.c_9").unwrap()).unwrap();
             let written = resource(key.clone());
-            match decode(&encode_key(&key), &encode_resource(&written)).unwrap() {
-                Record::Resource(read) => assert_eq!(read, written),
+            let value = encode_resource(&written, Revision(7));
+            match decode(&encode_key(&key), &value).unwrap() {
+                Record::Resource(read, revision) => {
+                    assert_eq!(read, written);
+                    assert_eq!(revision, Revision(7));
+                }
                 other => panic!("{other:?}"),
             }
         }

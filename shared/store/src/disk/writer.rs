@@ -91,7 +91,8 @@ impl Writer {
                     stats.groups += 1;
                     stats.last_sync = waited;
                 }
-                Err(source) => {
+                Err(error) => {
+                    let source: Arc<dyn Error + Send + Sync> = Arc::new(error);
                     for (reply, _) in answers {
                         // Whoever gave up waiting needs no answer, here and below.
                         let _ = reply.send(Err(self.failed(&source)));
