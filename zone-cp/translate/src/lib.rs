@@ -9,9 +9,25 @@
 
 #![warn(missing_docs)]
 
+mod assemble;
+mod cluster;
+mod clusters;
+mod endpoint;
 mod envoy;
+mod filter;
 mod finding;
+mod host;
+mod list;
+mod listener;
+mod matching;
+mod order;
+mod plan;
 mod proxy;
+mod refuse;
+pub mod render;
+mod route;
+mod runtime;
+mod table;
 mod translator;
 mod view;
 

@@ -140,12 +140,29 @@ impl MeshView {
         }
     }
 
-    /// The endpoints of a service.
-    pub(crate) fn endpoints(&self, service: &str) -> impl Iterator<Item = &Arc<Endpoint>> {
-        self.services
-            .get(service)
-            .into_iter()
+    /// Whether nothing differs, as far as that can be seen at once.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.gateways.ptr_eq(&other.gateways)
+            && self.routes.ptr_eq(&other.routes)
+            && self.dataplanes.ptr_eq(&other.dataplanes)
+            && self.services.ptr_eq(&other.services)
+    }
+
+    /// The endpoints of a service that Envoy can be told of.
+    pub(crate) fn endpoints(&self, service: &str) -> impl Iterator<Item = &Endpoint> {
+        self.inbounds(service).filter(|e| e.address.is_some())
+    }
+
+    /// The inbounds of a service whose address is no IP address.
+    pub(crate) fn unusable(&self, service: &str) -> impl Iterator<Item = &Endpoint> {
+        self.inbounds(service).filter(|e| e.address.is_none())
+    }
+
+    fn inbounds(&self, service: &str) -> impl Iterator<Item = &Endpoint> {
+        let service = self.services.get(service).into_iter();
+        service
             .flat_map(|s| s.0.values())
+            .map(|endpoint| &**endpoint)
     }
 }
 
@@ -175,7 +192,7 @@ impl<M> PartialEq for Decoded<M> {
 
 /// When the global made a resource, in Unix seconds; smaller is older. A resource that does not
 /// say counts as younger than all that do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Age(u64);
 
 impl Age {
@@ -203,7 +220,9 @@ impl PartialEq for Service {
 /// One address at which a service answers.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint {
-    pub(crate) address: IpAddr,
+    /// `None` if what is written is no IP address: Envoy would refuse all of the service's
+    /// endpoints for it.
+    pub(crate) address: Option<IpAddr>,
     pub(crate) port: u32,
     /// All tags of the inbound.
     pub(crate) tags: Tags,
@@ -211,10 +230,7 @@ pub(crate) struct Endpoint {
     pub(crate) dataplane: Arc<Resource>,
 }
 
-/// The endpoints that a Dataplane offers: its inbounds that are ready.
-///
-/// An address that is not an IP address offers none; Envoy would refuse the whole assignment
-/// (see [`crate::refuse`]).
+/// The endpoints that a Dataplane offers: its inbounds that are ready. A gateway offers none.
 fn endpoints_of(
     resource: &Arc<Resource>,
 ) -> impl Iterator<Item = (Arc<str>, (ResourceName, usize), Endpoint)> {
@@ -244,9 +260,8 @@ fn endpoints_of(
                 &networking.address,
             ]
             .into_iter()
-            .find(|address| !address.is_empty())?
-            .parse()
-            .ok()?;
+            .find(|address| !address.is_empty())
+            .and_then(|address| address.parse().ok());
             let id = (resource.key().name().clone(), index);
             let endpoint = Endpoint {
                 address,

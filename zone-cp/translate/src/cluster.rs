@@ -1,0 +1,235 @@
+//! Clusters: one per destination and set of listener tags.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use mesh_delta::Name;
+use mesh_model::tags::{self, Tags};
+use prost::Message as _;
+use prost_types::Duration;
+use sha2::{Digest as _, Sha256};
+
+use crate::envoy::{self, Named as _, cluster, core, upstream_http};
+
+/// A destination that stands for a reference to nothing. It gets no cluster, so that Envoy
+/// answers 500 for its share of requests.
+pub(crate) const UNRESOLVED: &str = "kuma.io/unresolved-backend";
+
+/// What we buffer for a connection, on both sides, in bytes.
+pub(crate) const BUFFER_LIMIT: u32 = 32 * 1024;
+
+/// Which HTTP a cluster's endpoints speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+}
+
+impl Protocol {
+    /// What the destination says, else what all its endpoints say, else HTTP/1.1.
+    pub(crate) fn of<'a>(
+        destination: &'a Tags,
+        endpoints: impl IntoIterator<Item = &'a Tags>,
+    ) -> Self {
+        let is_http2 = |tags: &Tags| {
+            matches!(
+                tags.get(tags::PROTOCOL).map(String::as_str),
+                Some("http2" | "grpc")
+            )
+        };
+        if destination.contains_key(tags::PROTOCOL) {
+            return if is_http2(destination) {
+                Self::Http2
+            } else {
+                Self::Http1
+            };
+        }
+        let mut endpoints = endpoints.into_iter().peekable();
+        if endpoints.peek().is_some() && endpoints.all(is_http2) {
+            Self::Http2
+        } else {
+            Self::Http1
+        }
+    }
+}
+
+/// The name of the cluster for a destination used by a listener with these tags:
+/// `<service>-<16 hex digits>`.
+///
+/// Kuma's dashboards and the merging of metrics per service know the pattern.
+pub(crate) fn name(destination: &Tags, listener_tags: &Tags) -> Name {
+    let service = destination.get(tags::SERVICE).map_or("", String::as_str);
+    if service == UNRESOLVED {
+        return Name::from(UNRESOLVED);
+    }
+    let mut hasher = Sha256::new();
+    for text in destination
+        .iter()
+        .chain(listener_tags)
+        .flat_map(|(key, value)| [key, value])
+    {
+        hasher.update(text);
+    }
+    let mut name = String::with_capacity(service.len() + 17);
+    name.push_str(service);
+    name.push('-');
+    for byte in &hasher.finalize()[..8] {
+        write!(name, "{byte:02x}").expect("writing to a String cannot fail");
+    }
+    Name::from(name)
+}
+
+/// A cluster whose endpoints come over the stream.
+pub(crate) fn encode(name: &str, service: &str, protocol: Protocol) -> Bytes {
+    let stat_name = sanitize(service);
+    let options = upstream_http::HttpProtocolOptions {
+        common_http_protocol_options: Some(core::HttpProtocolOptions {
+            // Never: without it Envoy would close idle upstream connections after an hour.
+            idle_timeout: Some(Duration::default()),
+            ..Default::default()
+        }),
+        upstream_protocol_options: Some(
+            upstream_http::http_protocol_options::UpstreamProtocolOptions::ExplicitHttpConfig(
+                upstream_http::http_protocol_options::ExplicitHttpConfig {
+                    protocol_config: Some(explicit(protocol)),
+                },
+            ),
+        ),
+    };
+    cluster::Cluster {
+        name: name.to_owned(),
+        cluster_discovery_type: Some(cluster::cluster::ClusterDiscoveryType::Type(
+            cluster::cluster::DiscoveryType::Eds.into(),
+        )),
+        eds_cluster_config: Some(cluster::cluster::EdsClusterConfig {
+            eds_config: Some(envoy::ads()),
+        }),
+        connect_timeout: Some(Duration {
+            seconds: 5,
+            nanos: 0,
+        }),
+        per_connection_buffer_limit_bytes: Some(BUFFER_LIMIT),
+        circuit_breakers: Some(cluster::CircuitBreakers {
+            thresholds: vec![cluster::circuit_breakers::Thresholds {
+                track_remaining: true,
+            }],
+        }),
+        alt_stat_name: if stat_name == service {
+            String::new()
+        } else {
+            stat_name
+        },
+        load_assignment: None,
+        typed_extension_protocol_options: BTreeMap::from([(
+            upstream_http::HttpProtocolOptions::NAME.to_owned(),
+            options.to_any(),
+        )]),
+    }
+    .encode_to_vec()
+    .into()
+}
+
+fn explicit(
+    protocol: Protocol,
+) -> upstream_http::http_protocol_options::explicit_http_config::ProtocolConfig {
+    use upstream_http::http_protocol_options::explicit_http_config::ProtocolConfig;
+    match protocol {
+        Protocol::Http1 => ProtocolConfig::HttpProtocolOptions(core::Http1ProtocolOptions {}),
+        Protocol::Http2 => ProtocolConfig::Http2ProtocolOptions(core::Http2ProtocolOptions {
+            initial_stream_window_size: Some(64 * 1024),
+            initial_connection_window_size: Some(1024 * 1024),
+            ..Default::default()
+        }),
+    }
+}
+
+/// A name as it appears in statistics: all but letters, digits, `_` and `-` become `_`.
+pub(crate) fn sanitize(name: &str) -> String {
+    name.chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '-' || c == '_' {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags(text: &str) -> Tags {
+        text.split(", ")
+            .map(|pair| {
+                let (key, value) = pair.split_once('=').unwrap();
+                let key = if key == "S" { tags::SERVICE } else { key };
+                (key.to_owned(), value.to_owned())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn names_are_those_that_kuma_gives() {
+        for (destination, listener, expected) in [
+            (
+                "S=echo-service",
+                "S=gateway-default, port=http/8080",
+                "echo-service-9f149ed9e14091ca",
+            ),
+            (
+                "S=api-service",
+                "S=gateway-default, port=http/8080",
+                "api-service-4508437668c35ed8",
+            ),
+            (
+                "S=echo-mirror, kuma.io/zone=development",
+                "S=gateway-default, port=http/8080",
+                "echo-mirror-90205ae37cc0294e",
+            ),
+            (
+                "S=echo-service",
+                "S=gateway-default",
+                "echo-service-bfae5b64a0fe8b74",
+            ),
+            ("S=backend", "S=sample-gateway", "backend-26cb64fa4e85e7b7"),
+            (
+                "S=echo-service",
+                "S=gateway-multihost, hostname=one.example.com",
+                "echo-service-4d89cd662308223d",
+            ),
+            (
+                "S=echo",
+                "S=edge-gateway, kuma.io/zone=zone-1, port=http/24100",
+                "echo-7e48748ea5bb9b98",
+            ),
+            (
+                "S=cart",
+                "S=edge-gateway, kuma.io/zone=zone-1",
+                "cart-5d1690ccca6eaf6a",
+            ),
+            (
+                "S=cart, kuma.io/zone=zone-2",
+                "S=edge-gateway, kuma.io/zone=zone-1",
+                "cart-c7ed96979bcd9fa9",
+            ),
+            ("S=kuma.io/unresolved-backend", "S=edge", UNRESOLVED),
+        ] {
+            assert_eq!(&*name(&tags(destination), &tags(listener)), expected);
+        }
+    }
+
+    #[test]
+    fn a_protocol_is_what_the_destination_or_else_every_endpoint_says() {
+        let grpc = tags("kuma.io/protocol=grpc");
+        let http = tags("kuma.io/protocol=http");
+        let plain = tags("S=a");
+        assert_eq!(Protocol::of(&grpc, [&http]), Protocol::Http2);
+        assert_eq!(Protocol::of(&http, [&grpc]), Protocol::Http1);
+        assert_eq!(Protocol::of(&plain, [&grpc, &grpc]), Protocol::Http2);
+        assert_eq!(Protocol::of(&plain, [&grpc, &http]), Protocol::Http1);
+        assert_eq!(Protocol::of(&plain, []), Protocol::Http1);
+    }
+}

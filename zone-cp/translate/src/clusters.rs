@@ -1,0 +1,192 @@
+//! The clusters that routes of a proxy name, with their endpoints.
+//!
+//! Counted by the routes that name them: a cluster is offered from the first to the last.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mesh_delta::Name;
+use mesh_model::ResourceName;
+use mesh_model::tags::{self, Tags};
+
+use crate::cluster::{self, Protocol};
+use crate::endpoint;
+use crate::finding::Finding;
+use crate::view::MeshView;
+
+/// The clusters of one proxy, and the services behind them.
+#[derive(Debug, Default)]
+pub(crate) struct Clusters {
+    clusters: BTreeMap<Name, Used>,
+    services: BTreeMap<Arc<str>, Service>,
+    /// Names whose cluster or endpoints may differ from what was taken last.
+    changed: BTreeSet<Name>,
+    /// Endpoints that cannot be offered, by service.
+    findings: BTreeMap<Arc<str>, Vec<Finding>>,
+}
+
+/// The two resources of a cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct Encoded {
+    pub(crate) cluster: Bytes,
+    pub(crate) endpoints: Bytes,
+}
+
+#[derive(Debug)]
+struct Used {
+    count: usize,
+    destination: Tags,
+    encoded: Encoded,
+}
+
+#[derive(Debug, Default)]
+struct Service {
+    clusters: BTreeSet<Name>,
+    routes: BTreeSet<ResourceName>,
+}
+
+impl Clusters {
+    /// Takes note of a route and port that name a cluster.
+    pub(crate) fn acquire(&mut self, name: &Name, destination: Tags, view: &MeshView) {
+        if let Some(used) = self.clusters.get_mut(name) {
+            used.count += 1;
+            return;
+        }
+        let service: Arc<str> = Arc::from(service_of(&destination));
+        let entry = self.services.entry(Arc::clone(&service)).or_default();
+        entry.clusters.insert(Arc::clone(name));
+        self.check(&service, view);
+        let encoded = encode(name, &destination, view);
+        self.changed.insert(Arc::clone(name));
+        self.clusters.insert(
+            Arc::clone(name),
+            Used {
+                count: 1,
+                destination,
+                encoded,
+            },
+        );
+    }
+
+    /// Takes note that one of them is gone.
+    pub(crate) fn release(&mut self, name: &Name) {
+        let Some(used) = self.clusters.get_mut(name) else {
+            return;
+        };
+        used.count -= 1;
+        if used.count > 0 {
+            return;
+        }
+        let used = self.clusters.remove(name).expect("it was there just now");
+        self.changed.insert(Arc::clone(name));
+        let service = service_of(&used.destination);
+        if let Some(entry) = self.services.get_mut(service) {
+            entry.clusters.remove(name);
+            if entry.clusters.is_empty() {
+                self.findings.remove(service);
+            }
+        }
+        self.forget(service);
+    }
+
+    /// Takes note of a route that sends requests to a service; its name, shared.
+    pub(crate) fn acquire_service(&mut self, service: &str, route: &ResourceName) -> Arc<str> {
+        let service = match self.services.get_key_value(service) {
+            Some((name, _)) => Arc::clone(name),
+            None => Arc::from(service),
+        };
+        let entry = self.services.entry(Arc::clone(&service)).or_default();
+        entry.routes.insert(route.clone());
+        service
+    }
+
+    /// Takes note that the route no longer does.
+    pub(crate) fn release_service(&mut self, service: &str, route: &ResourceName) {
+        if let Some(entry) = self.services.get_mut(service) {
+            entry.routes.remove(route);
+        }
+        self.forget(service);
+    }
+
+    /// Looks at the endpoints of a service again; the routes that send requests to it.
+    pub(crate) fn refresh(&mut self, service: &str, view: &MeshView) -> Vec<ResourceName> {
+        let Some(entry) = self.services.get_mut(service) else {
+            return Vec::new();
+        };
+        for name in &entry.clusters {
+            if let Some(used) = self.clusters.get_mut(name) {
+                used.encoded = encode(name, &used.destination, view);
+                self.changed.insert(Arc::clone(name));
+            }
+        }
+        let routes = entry.routes.iter().cloned().collect();
+        self.check(service, view);
+        routes
+    }
+
+    /// The clusters that may have changed since the last call; `None` for those that are gone.
+    pub(crate) fn take_changes(&mut self) -> Vec<(Name, Option<Encoded>)> {
+        std::mem::take(&mut self.changed)
+            .into_iter()
+            .map(|name| {
+                let encoded = self.clusters.get(&name).map(|used| used.encoded.clone());
+                (name, encoded)
+            })
+            .collect()
+    }
+
+    /// Endpoints that cannot be offered.
+    pub(crate) fn findings(&self) -> impl Iterator<Item = Finding> {
+        self.findings.values().flatten().cloned()
+    }
+
+    fn check(&mut self, service: &str, view: &MeshView) {
+        let findings: Vec<Finding> = view
+            .unusable(service)
+            .map(|inbound| {
+                Finding::about(
+                    &inbound.dataplane,
+                    "networking.inbound",
+                    format!(
+                        "the address of an inbound of service {service:?} is no IP address; \
+                         gateways send nothing there"
+                    ),
+                )
+            })
+            .collect();
+        let is_used = self
+            .services
+            .get(service)
+            .is_some_and(|s| !s.clusters.is_empty());
+        if findings.is_empty() || !is_used {
+            self.findings.remove(service);
+        } else {
+            self.findings.insert(Arc::from(service), findings);
+        }
+    }
+
+    fn forget(&mut self, service: &str) {
+        let is_unused = |entry: &Service| entry.clusters.is_empty() && entry.routes.is_empty();
+        if self.services.get(service).is_some_and(is_unused) {
+            self.services.remove(service);
+        }
+    }
+}
+
+fn service_of(destination: &Tags) -> &str {
+    destination.get(tags::SERVICE).map_or("", String::as_str)
+}
+
+fn encode(name: &Name, destination: &Tags, view: &MeshView) -> Encoded {
+    let service = service_of(destination);
+    let endpoints: Vec<_> = view
+        .endpoints(service)
+        .filter(|e| endpoint::is_selected(destination, e))
+        .collect();
+    let protocol = Protocol::of(destination, endpoints.iter().map(|e| &e.tags));
+    Encoded {
+        cluster: cluster::encode(name, service, protocol),
+        endpoints: endpoint::encode(name, &endpoints),
+    }
+}

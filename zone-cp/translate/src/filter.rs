@@ -1,0 +1,315 @@
+//! From the filters of a rule to what Envoy does with a request on its way.
+
+use std::collections::BTreeMap;
+
+use mesh_delta::Name;
+use mesh_model::tags::Tags;
+use mesh_proto::mesh::mesh_gateway_route::Backend;
+use mesh_proto::mesh::mesh_gateway_route::http_route::filter::{
+    self, HeaderFilter, Mirror, Redirect, rewrite,
+};
+use mesh_proto::mesh::mesh_gateway_route::http_route::{Rule, filter as filters};
+
+use crate::envoy::{core, matcher, percent, route};
+use crate::matching::Matching;
+use crate::refuse;
+use crate::route::{Context, NO_SERVICE, destination};
+
+use core::header_value_option::HeaderAppendAction;
+use route::redirect_action::RedirectResponseCode;
+use route::route_action::HostRewriteSpecifier;
+
+/// The filters of one rule.
+#[derive(Debug, Default)]
+pub(crate) struct Filters {
+    pub(crate) request: Headers,
+    pub(crate) response: Headers,
+    pub(crate) host: Option<HostRewriteSpecifier>,
+    pub(crate) mirrors: Vec<route::route_action::RequestMirrorPolicy>,
+    /// Without its path, which differs by entry.
+    pub(crate) redirect: Option<route::RedirectAction>,
+    path: Option<rewrite::Path>,
+}
+
+/// Changes to the headers of a request or response. Envoy removes before it adds.
+#[derive(Debug, Default)]
+pub(crate) struct Headers {
+    pub(crate) add: Vec<core::HeaderValueOption>,
+    pub(crate) remove: Vec<String>,
+}
+
+/// What happens to the path of a request that an entry matched.
+#[derive(Debug)]
+pub(crate) enum Rewrite {
+    /// All of the path is replaced.
+    Full(matcher::RegexMatchAndSubstitute),
+    /// The matched prefix is replaced by this.
+    Prefix(String),
+}
+
+impl Filters {
+    /// The filters of a rule. What Envoy would refuse is left out and reported.
+    pub(crate) fn compile(
+        rule: &Rule,
+        context: &Context<'_>,
+        clusters: &mut BTreeMap<Name, Tags>,
+        report: &mut impl FnMut(&str, String),
+    ) -> Self {
+        let mut compiled = Self::default();
+        for (index, filter) in rule.filters.iter().enumerate() {
+            let mut report = |field: &str, message: String| {
+                report(&format!(".filters[{index}]{field}"), message)
+            };
+            match &filter.filter {
+                Some(filters::Filter::RequestHeader(headers)) => {
+                    let host = compiled.request.extend(headers, true, &mut report);
+                    compiled.host = host
+                        .map(HostRewriteSpecifier::HostRewriteLiteral)
+                        .or(compiled.host.take());
+                }
+                Some(filters::Filter::ResponseHeader(headers)) => {
+                    compiled.response.extend(headers, false, &mut report);
+                }
+                Some(filters::Filter::Mirror(mirror)) => {
+                    compiled.mirror(mirror, context, clusters, &mut report);
+                }
+                Some(filters::Filter::Redirect(redirect)) => {
+                    compiled.redirect(redirect, context, &mut report);
+                }
+                Some(filters::Filter::Rewrite(rewrite)) => {
+                    compiled.path.clone_from(&rewrite.path);
+                    let literal = matches!(
+                        compiled.host,
+                        Some(HostRewriteSpecifier::HostRewriteLiteral(_))
+                    );
+                    if rewrite.host_to_backend_hostname && !literal {
+                        compiled.host = Some(HostRewriteSpecifier::AutoHostRewrite(true));
+                    }
+                }
+                None => {}
+            }
+        }
+        compiled
+    }
+
+    /// The backends that a rule mirrors requests to, with the position of their filter.
+    pub(crate) fn mirrors(rule: &Rule) -> impl Iterator<Item = (usize, &Backend)> {
+        rule.filters
+            .iter()
+            .enumerate()
+            .filter_map(|(index, filter)| match &filter.filter {
+                Some(filters::Filter::Mirror(mirror)) => {
+                    mirror.percentage.and_then(fraction)?;
+                    Some((index, mirror.backend.as_ref()?))
+                }
+                _ => None,
+            })
+    }
+
+    /// Whether entries of prefix matches have their paths rewritten.
+    pub(crate) fn rewrites_prefix(&self) -> bool {
+        matches!(&self.path, Some(rewrite::Path::ReplacePrefixMatch(to)) if !to.trim_end_matches('/').is_empty())
+    }
+
+    /// What an entry does to paths. A replacement of the matched prefix is for prefix matches.
+    pub(crate) fn rewrite_of(&self, variant: &Matching) -> Option<Rewrite> {
+        match self.path.as_ref()? {
+            rewrite::Path::ReplaceFull(to) => Some(replace_all(to)),
+            rewrite::Path::ReplacePrefixMatch(_) if !variant.is_of_prefix => None,
+            rewrite::Path::ReplacePrefixMatch(to) => {
+                let stem = to.trim_end_matches('/');
+                Some(match (variant.is_implied, stem) {
+                    (true, "") => replace_all("/"),
+                    (true, stem) => replace_all(stem),
+                    (false, stem) => Rewrite::Prefix(format!("{stem}/")),
+                })
+            }
+        }
+    }
+
+    fn mirror(
+        &mut self,
+        mirror: &Mirror,
+        context: &Context<'_>,
+        clusters: &mut BTreeMap<Name, Tags>,
+        report: &mut impl FnMut(&str, String),
+    ) {
+        let Some(share) = mirror.percentage.and_then(fraction) else {
+            return;
+        };
+        let name = mirror
+            .backend
+            .as_ref()
+            .and_then(|backend| destination(backend, context, clusters));
+        match name {
+            Some(name) => self.mirrors.push(route::route_action::RequestMirrorPolicy {
+                cluster: name.to_string(),
+                runtime_fraction: Some(core::RuntimeFractionalPercent {
+                    default_value: Some(share),
+                    runtime_key: String::new(),
+                }),
+            }),
+            None => report(".mirror.backend", NO_SERVICE.to_owned()),
+        }
+    }
+
+    fn redirect(
+        &mut self,
+        redirect: &Redirect,
+        context: &Context<'_>,
+        report: &mut impl FnMut(&str, String),
+    ) {
+        let code = match redirect.status_code {
+            301 => RedirectResponseCode::MovedPermanently,
+            0 | 302 => RedirectResponseCode::Found,
+            303 => RedirectResponseCode::SeeOther,
+            307 => RedirectResponseCode::TemporaryRedirect,
+            308 => RedirectResponseCode::PermanentRedirect,
+            other => {
+                report(
+                    ".redirect.statusCode",
+                    format!("{other} is not a status that Envoy redirects with; 302 is used"),
+                );
+                RedirectResponseCode::Found
+            }
+        };
+        let port = match (redirect.port, redirect.scheme.as_str()) {
+            // Another scheme has another port, and the listener's is surely not it.
+            (0, "https") => 443,
+            (0, _) => context.port,
+            (port, _) => port,
+        };
+        self.redirect = Some(route::RedirectAction {
+            host_redirect: redirect.hostname.clone(),
+            response_code: code.into(),
+            path_rewrite_specifier: None,
+            strip_query: true,
+            scheme_rewrite_specifier: (!redirect.scheme.is_empty()).then(|| {
+                route::redirect_action::SchemeRewriteSpecifier::SchemeRedirect(
+                    redirect.scheme.clone(),
+                )
+            }),
+            port_redirect: port,
+        });
+        self.path = redirect.path.as_ref().and_then(|path| path.path.clone());
+    }
+}
+
+impl Headers {
+    /// Takes the changes of one filter; returns the host that it sets, for requests.
+    fn extend(
+        &mut self,
+        filter: &HeaderFilter,
+        is_request: bool,
+        report: &mut impl FnMut(&str, String),
+    ) -> Option<String> {
+        let kind = if is_request {
+            ".requestHeader"
+        } else {
+            ".responseHeader"
+        };
+        let mut host = None;
+        for (index, header) in filter.set.iter().enumerate() {
+            if is_request && is_host(&header.name) {
+                host = Some(header.value.clone());
+                continue;
+            }
+            match to_option(header, HeaderAppendAction::OverwriteIfExistsOrAdd) {
+                Ok(option) => self.add.push(option),
+                Err(message) => report(&format!("{kind}.set[{index}]"), message),
+            }
+        }
+        for (index, header) in filter.add.iter().enumerate() {
+            match to_option(header, HeaderAppendAction::AppendIfExistsOrAdd) {
+                Ok(option) => self.add.push(option),
+                Err(message) => report(&format!("{kind}.add[{index}]"), message),
+            }
+        }
+        for (index, name) in filter.remove.iter().enumerate() {
+            match refuse::changed_header(name) {
+                Ok(()) => self.remove.push(name.clone()),
+                Err(message) => report(&format!("{kind}.remove[{index}]"), message),
+            }
+        }
+        host
+    }
+}
+
+fn is_host(name: &str) -> bool {
+    name.eq_ignore_ascii_case("host") || name == ":authority"
+}
+
+fn to_option(
+    header: &filter::header_filter::Header,
+    action: HeaderAppendAction,
+) -> Result<core::HeaderValueOption, String> {
+    refuse::changed_header(&header.name)?;
+    refuse::header_value(&header.value)?;
+    Ok(core::HeaderValueOption {
+        header: Some(core::HeaderValue {
+            key: header.name.clone(),
+            value: header.value.clone(),
+        }),
+        append_action: action.into(),
+    })
+}
+
+/// Replaces the path; a backslash in the replacement is one, and no reference to a group.
+fn replace_all(to: &str) -> Rewrite {
+    Rewrite::Full(matcher::RegexMatchAndSubstitute {
+        pattern: Some(matcher::RegexMatcher {
+            regex: ".*".to_owned(),
+        }),
+        substitution: to.replace('\\', "\\\\"),
+    })
+}
+
+/// A percentage as a fraction with the smallest denominator that keeps it; `None` for no share.
+fn fraction(percentage: f64) -> Option<percent::FractionalPercent> {
+    use percent::fractional_percent::DenominatorType::{Hundred, Million, TenThousand};
+    if percentage.is_nan() || percentage <= 0.0 {
+        return None;
+    }
+    let percentage = percentage.min(100.0);
+    let whole = |scale: f64| (percentage * scale).fract() == 0.0;
+    let (scale, denominator) = if whole(1.0) {
+        (1.0, Hundred)
+    } else if whole(100.0) {
+        (100.0, TenThousand)
+    } else {
+        (10_000.0, Million)
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 0 and a million, rounded"
+    )]
+    let numerator = (percentage * scale).round() as u32;
+    Some(percent::FractionalPercent {
+        numerator,
+        denominator: denominator.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use percent::fractional_percent::DenominatorType;
+
+    #[test]
+    fn percentages_keep_their_digits() {
+        for (percentage, expected) in [
+            (0.0, None),
+            (-1.0, None),
+            (f64::NAN, None),
+            (1.0, Some((1, DenominatorType::Hundred))),
+            (100.0, Some((100, DenominatorType::Hundred))),
+            (12.5, Some((1250, DenominatorType::TenThousand))),
+            (62.9, Some((6290, DenominatorType::TenThousand))),
+            (0.001, Some((10, DenominatorType::Million))),
+        ] {
+            let actual = fraction(percentage).map(|f| (f.numerator, f.denominator()));
+            assert_eq!(actual, expected, "{percentage}");
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! What Envoy would refuse, found before it is sent.
+//!
+//! Envoy takes a resource as a whole or not at all, so one bad regex in a route configuration
+//! would hold back every other route. Each check here answers "would Envoy take this?" with a
+//! reason for people; callers leave the smallest part out and report it. Hostnames are
+//! [`crate::host`]'s.
+
+use std::collections::BTreeMap;
+
+use regex_syntax::ParserBuilder;
+
+/// The longest header name or value that Envoy takes.
+const MAX_HEADER: usize = 16 * 1024;
+
+/// A regular expression of RE2 (<https://github.com/google/re2/wiki/Syntax>).
+pub(crate) fn regex(pattern: &str) -> Result<(), String> {
+    if pattern.is_empty() {
+        return Err("the regular expression is empty".to_owned());
+    }
+    let ours = from_re2(pattern).map_err(|reason| not_a_regex(pattern, reason))?;
+    ParserBuilder::new()
+        .build()
+        .parse(&ours)
+        .map(drop)
+        .map_err(|error| {
+            // The last line of the parser's text is the reason; those before draw the pattern.
+            let text = error.to_string();
+            let reason = text.lines().last().unwrap_or_default();
+            not_a_regex(pattern, reason.strip_prefix("error: ").unwrap_or(reason))
+        })
+}
+
+fn not_a_regex(pattern: &str, reason: &str) -> String {
+    format!("{pattern:?} is not a regular expression: {reason}")
+}
+
+/// The same expression in the syntax of our parser, which is RE2's but for a few details; an
+/// error for what only our parser would take.
+fn from_re2(pattern: &str) -> Result<String, &'static str> {
+    let mut out = String::with_capacity(pattern.len());
+    let mut rest = pattern;
+    // Whether what was read last is a repetition, which cannot be repeated again.
+    let mut is_repeated = false;
+    while let Some(c) = rest.chars().next() {
+        let (piece, after) = rest.split_at(c.len_utf8());
+        rest = after;
+        let was_repeated = std::mem::take(&mut is_repeated);
+        match c {
+            '\\' => rest = escape(rest, &mut out)?,
+            '[' => rest = class(rest, &mut out),
+            '*' | '+' | '?' | '{' => {
+                let length = if c == '{' { bounds(rest)? } else { Some(0) };
+                let Some(length) = length else {
+                    out.push_str("\\{");
+                    continue;
+                };
+                if was_repeated {
+                    return Err("a repetition cannot be repeated");
+                }
+                out.push_str(piece);
+                out.push_str(&rest[..length]);
+                rest = &rest[length..];
+                if let Some(after) = rest.strip_prefix('?') {
+                    out.push('?');
+                    rest = after;
+                }
+                is_repeated = true;
+            }
+            '(' => {
+                out.push('(');
+                if let Some(flags) = rest.strip_prefix('?') {
+                    let end = flags.find(|c: char| !c.is_ascii_alphabetic());
+                    if flags[..end.unwrap_or(0)].contains(['x', 'u', 'R']) {
+                        return Err("the flags are i, m, s and U");
+                    }
+                    // A question mark that is no repetition.
+                    out.push('?');
+                    rest = flags;
+                }
+            }
+            _ => out.push_str(piece),
+        }
+    }
+    Ok(out)
+}
+
+/// What follows a backslash.
+fn escape<'a>(rest: &'a str, out: &mut String) -> Result<&'a str, &'static str> {
+    let Some(c) = rest.chars().next() else {
+        return Err("it ends with a backslash");
+    };
+    let after = &rest[c.len_utf8()..];
+    match c {
+        'Q' => {
+            let (literal, after) = after.split_once("\\E").unwrap_or((after, ""));
+            out.push_str(&regex_syntax::escape(literal));
+            return Ok(after);
+        }
+        'C' => out.push('.'),
+        'u' | 'U' | '<' | '>' => return Err("RE2 does not know one of its escapes"),
+        'b' if after.starts_with('{') => return Err("RE2 does not know \\b{}"),
+        _ => {
+            out.push('\\');
+            out.push(c);
+        }
+    }
+    Ok(after)
+}
+
+/// What follows an opening bracket, up to the closing one.
+fn class<'a>(rest: &'a str, out: &mut String) -> &'a str {
+    out.push('[');
+    let mut rest = rest;
+    if let Some(after) = rest.strip_prefix('^') {
+        out.push('^');
+        rest = after;
+    }
+    let mut is_first = true;
+    while let Some(c) = rest.chars().next() {
+        let (piece, mut after) = rest.split_at(c.len_utf8());
+        match c {
+            ']' if !is_first => {
+                out.push(']');
+                return after;
+            }
+            '\\' => {
+                let next = after.chars().next().map_or(0, char::len_utf8);
+                out.push('\\');
+                out.push_str(&after[..next]);
+                after = &after[next..];
+            }
+            '[' if after.starts_with(':') => {
+                let end = after.find(":]").map_or(0, |end| end + 2);
+                out.push('[');
+                out.push_str(&after[..end]);
+                after = &after[end..];
+            }
+            // Plain characters there, operators to our parser.
+            '[' | ']' | '&' | '~' => {
+                out.push('\\');
+                out.push(c);
+            }
+            _ => out.push_str(piece),
+        }
+        is_first = false;
+        rest = after;
+    }
+    rest
+}
+
+/// The length of `n}`, `n,}` or `n,m}` at the start; without one, the brace before is literal.
+fn bounds(rest: &str) -> Result<Option<usize>, &'static str> {
+    let Some(end) = rest.find('}') else {
+        return Ok(None);
+    };
+    let (low, high) = rest[..end].split_once(',').unwrap_or((&rest[..end], "0"));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if !is_number(low) || !(high.is_empty() || is_number(high)) {
+        return Ok(None);
+    }
+    let is_small = |text: &str| text.is_empty() || text.parse::<u64>().is_ok_and(|n| n <= 1000);
+    if is_small(low) && is_small(high) {
+        Ok(Some(end + 1))
+    } else {
+        Err("a repetition count is at most 1000")
+    }
+}
+
+/// The name of a header or query parameter to compare with.
+pub(crate) fn match_name(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        Err("the name is empty".to_owned())
+    } else if name.len() > MAX_HEADER {
+        Err("the name is too long".to_owned())
+    } else if has_line_end(name) {
+        Err(format!("{name:?} has a line end in it"))
+    } else {
+        Ok(())
+    }
+}
+
+/// A header to set, add or remove.
+///
+/// Envoy does not let configuration modify `host` or pseudo-headers
+/// (<https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/headers#custom-request-response-headers>).
+pub(crate) fn changed_header(name: &str) -> Result<(), String> {
+    match_name(name)?;
+    if name.starts_with(':') || name.eq_ignore_ascii_case("host") {
+        return Err(format!(
+            "Envoy does not let the header {name:?} be changed so"
+        ));
+    }
+    Ok(())
+}
+
+/// The value of a header to set or add: a text in which `%` begins a command, or is doubled.
+pub(crate) fn header_value(value: &str) -> Result<(), String> {
+    if value.len() > MAX_HEADER {
+        return Err("the value is too long".to_owned());
+    }
+    if has_line_end(value) {
+        return Err(format!("{value:?} has a line end in it"));
+    }
+    let mut rest = value;
+    while let Some((_, after)) = rest.split_once('%') {
+        rest = if let Some(after) = after.strip_prefix('%') {
+            after
+        } else {
+            let name = after
+                .find(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'))
+                .unwrap_or(after.len());
+            let Some((_, after)) = after[name..].split_once('%').filter(|_| name > 0) else {
+                return Err(format!(
+                    "{value:?} has a % that begins no command; write %% for a percent sign"
+                ));
+            };
+            after
+        };
+    }
+    Ok(())
+}
+
+/// The weights of a rule's clusters, each added up.
+pub(crate) fn weights<N>(weights: BTreeMap<N, u64>) -> Result<Vec<(N, u32)>, String> {
+    let sum: u64 = weights.values().sum();
+    if sum == 0 {
+        return Err("all weights are 0".to_owned());
+    }
+    if sum > u64::from(u32::MAX) {
+        return Err("the sum of the weights is too large".to_owned());
+    }
+    Ok(weights
+        .into_iter()
+        .map(|(name, weight)| (name, u32::try_from(weight).expect("no more than the sum")))
+        .collect())
+}
+
+fn has_line_end(text: &str) -> bool {
+    text.contains(['\0', '\r', '\n'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regexes_are_those_of_re2() {
+        for good in [
+            "/v[0-9]+/.*",
+            "^/api/v[0-9]+$",
+            r"\Qa.b[\E.*",
+            r"(?i)a(?P<x>b)",
+            "[[:alpha:]]",
+            r"\pL\d{1,1000}",
+            "[a&&b[]",
+            "[]a]{",
+            "x{,5}",
+            "a{2,}?",
+        ] {
+            assert_eq!(regex(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "", "(", "[a", "a**", "a{2}{3}", "(?=x)", r"(a)\1", "a{1001}", "(?x)a", r"\u0041", "*",
+            "a\\",
+        ] {
+            assert!(regex(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn host_and_pseudo_headers_cannot_be_changed() {
+        for bad in ["", "Host", "HOST", ":authority", ":path", "a\nb"] {
+            assert!(changed_header(bad).is_err(), "{bad}");
+        }
+        assert_eq!(changed_header("x-host"), Ok(()));
+    }
+
+    #[test]
+    fn a_percent_sign_is_doubled_or_begins_a_command() {
+        for good in [
+            "",
+            "100%%",
+            "%REQ(x-a?y)%",
+            "a %DOWNSTREAM_REMOTE_ADDRESS% b",
+        ] {
+            assert_eq!(header_value(good), Ok(()), "{good}");
+        }
+        for bad in ["100%", "% a%", "%REQ(x", "a\r\nb"] {
+            assert!(header_value(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn weights_have_a_sum_between_1_and_the_largest_number() {
+        let sum_of = |pair: [u64; 2]| weights(BTreeMap::from([("a", pair[0]), ("b", pair[1])]));
+        assert!(sum_of([0, 0]).is_err());
+        assert!(sum_of([u64::from(u32::MAX), 1]).is_err());
+        assert_eq!(
+            sum_of([0, u64::from(u32::MAX)]),
+            Ok(vec![("a", 0), ("b", u32::MAX)])
+        );
+    }
+}

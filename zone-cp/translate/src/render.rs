@@ -1,0 +1,134 @@
+//! A snapshot as JSON, for people, golden files and an Envoy without a control plane.
+
+use mesh_delta::TypeSet as _;
+use prost_reflect::{DynamicMessage, SerializeOptions};
+use serde_json::{Map, Value, json};
+
+use crate::envoy::descriptors;
+use crate::{EnvoyType, Snapshot};
+
+/// The resources of a snapshot by what Envoy calls their type (`clusters`, `endpoints`,
+/// `listeners`, `routes`, `runtime`, `secrets`), each sorted by name, in the JSON form of
+/// protobuf with the field names of Envoy's documentation. Types without resources are left out.
+pub fn resources(snapshot: &Snapshot) -> Value {
+    let mut out = Map::new();
+    for ty in EnvoyType::ALL {
+        let items: Vec<Value> = snapshot
+            .items(*ty)
+            .values()
+            .map(|item| to_json(*ty, &item.payload))
+            .collect();
+        if !items.is_empty() {
+            out.insert(collection(*ty).to_owned(), items.into());
+        }
+    }
+    Value::Object(out)
+}
+
+/// A bootstrap configuration in which everything of a snapshot is static, so that
+/// `envoy -c` runs it, and `envoy --mode validate -c` checks it, without a control plane.
+pub fn bootstrap(snapshot: &Snapshot) -> Value {
+    let list = |ty: EnvoyType| -> Vec<Value> {
+        let items = snapshot.items(ty).values();
+        items.map(|item| to_json(ty, &item.payload)).collect()
+    };
+    let by_name = |ty: EnvoyType| -> Map<String, Value> {
+        let names = snapshot.items(ty).keys().map(ToString::to_string);
+        names.zip(list(ty)).collect()
+    };
+    let endpoints = by_name(EnvoyType::Endpoint);
+    let routes = by_name(EnvoyType::Route);
+    let mut listeners = list(EnvoyType::Listener);
+    for listener in &mut listeners {
+        inline_routes(listener, &routes);
+    }
+    let mut clusters = list(EnvoyType::Cluster);
+    for cluster in &mut clusters {
+        inline_endpoints(cluster, &endpoints);
+    }
+    let layers: Vec<Value> = list(EnvoyType::Runtime)
+        .into_iter()
+        .map(|layer| json!({ "name": layer["name"], "static_layer": layer["layer"] }))
+        .collect();
+    json!({
+        "static_resources": { "listeners": listeners, "clusters": clusters },
+        "layered_runtime": { "layers": layers },
+    })
+}
+
+const fn collection(ty: EnvoyType) -> &'static str {
+    match ty {
+        EnvoyType::Runtime => "runtime",
+        EnvoyType::Cluster => "clusters",
+        EnvoyType::Endpoint => "endpoints",
+        EnvoyType::Secret => "secrets",
+        EnvoyType::Listener => "listeners",
+        EnvoyType::Route => "routes",
+    }
+}
+
+fn to_json(ty: EnvoyType, payload: &[u8]) -> Value {
+    let descriptor = descriptors()
+        .get_message_by_name(ty.message())
+        .expect("every type that is offered has a descriptor");
+    let message = DynamicMessage::decode(descriptor, payload)
+        .expect("payloads are encoded from the same descriptors");
+    let options = SerializeOptions::new()
+        .use_proto_field_name(true)
+        .stringify_64_bit_integers(false);
+    let mut value = message
+        .serialize_with_options(serde_json::value::Serializer, &options)
+        .expect("every message in an Any has a descriptor");
+    sort_maps(&mut value);
+    value
+}
+
+/// Sorts what is a map in the messages by key; there it has no order.
+fn sort_maps(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match name.as_str() {
+                    "filter_metadata" | "layer" => value.sort_all_objects(),
+                    _ => sort_maps(value),
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(sort_maps),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Puts route configurations where a listener's connection managers ask for them.
+fn inline_routes(listener: &mut Value, routes: &Map<String, Value>) {
+    let managers = each(&mut listener["filter_chains"])
+        .flat_map(|chain| each(&mut chain["filters"]))
+        .filter_map(|filter| filter.get_mut("typed_config")?.as_object_mut());
+    for manager in managers {
+        if let Some(rds) = manager.remove("rds") {
+            let name = rds["route_config_name"].as_str().unwrap_or_default();
+            let routes = routes.get(name).cloned().unwrap_or_default();
+            manager.insert("route_config".to_owned(), routes);
+        }
+    }
+}
+
+/// Puts its endpoints into a cluster that asks for them.
+fn inline_endpoints(cluster: &mut Value, endpoints: &Map<String, Value>) {
+    let Some(fields) = cluster.as_object_mut() else {
+        return;
+    };
+    if fields.remove("eds_cluster_config").is_some() {
+        let name = fields["name"].as_str().unwrap_or_default().to_owned();
+        let endpoints = endpoints.get(&name).cloned();
+        fields.insert("type".to_owned(), "STATIC".into());
+        fields.insert(
+            "load_assignment".to_owned(),
+            endpoints.unwrap_or_else(|| json!({ "cluster_name": name })),
+        );
+    }
+}
+
+fn each(value: &mut Value) -> impl Iterator<Item = &mut Value> {
+    value.as_array_mut().into_iter().flatten()
+}

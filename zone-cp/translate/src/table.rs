@@ -1,0 +1,399 @@
+//! The routes of one port: its hosts, the lists of routes that they serve, and the encoded
+//! route configuration.
+//!
+//! A host belongs to the listener with the most exact hostname that contains it. It serves the
+//! routes that name it, then those that name wider and wider hostnames, then those of its
+//! listener that name none: so a request finds a route of a less specific hostname where no more
+//! specific one matches. Routes are therefore kept in lists by listener and hostname, and a host
+//! is a chain of lists that it shares with others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use mesh_delta::{Item, Name, Version};
+use prost::Message as _;
+use sha2::{Digest as _, Sha256};
+
+use crate::EnvoyType;
+use crate::assemble;
+use crate::envoy::{self, core, route};
+use crate::host::Hostname;
+use crate::list::RouteList;
+use crate::order::Position;
+use crate::plan::Port;
+use crate::route::Entry;
+
+/// Field numbers of `RouteConfiguration` and `VirtualHost`
+/// (<https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route.proto>).
+mod field {
+    pub(super) const NAME: u32 = 1;
+    pub(super) const VIRTUAL_HOSTS: u32 = 2;
+    pub(super) const VALIDATE_CLUSTERS: u32 = 7;
+    pub(super) const IGNORE_PORT: u32 = 14;
+    pub(super) const DOMAINS: u32 = 2;
+    pub(super) const ROUTES: u32 = 3;
+}
+
+/// The most entries of a port that hosts repeat because routes name no hostname. Beyond that no
+/// host of the port repeats them: a configuration that Envoy cannot hold helps nobody.
+const MAX_REPEATED: usize = 100_000;
+
+/// A list of routes: those of one listener under one hostname. The listener is a position in
+/// [`Port::listeners`].
+pub(crate) type ListKey = (usize, Hostname);
+
+/// The routes of one port.
+#[derive(Debug)]
+pub(crate) struct Table {
+    /// The name of the route configuration.
+    pub(crate) name: Name,
+    /// The hostnames of the port's listeners.
+    listeners: Vec<Hostname>,
+    /// None of them is empty.
+    lists: BTreeMap<ListKey, RouteList>,
+    /// The listener that each host belongs to.
+    hosts: BTreeMap<Hostname, usize>,
+    /// Lists with entries that are never reached.
+    with_shadows: BTreeSet<ListKey>,
+    /// Clusters by the number of routes that name them.
+    clusters: BTreeMap<Name, usize>,
+    needs: Option<Arc<[(EnvoyType, Name)]>>,
+    is_stale: bool,
+    is_repeating: bool,
+}
+
+impl Table {
+    /// A table without routes.
+    pub(crate) fn new(port: &Port) -> Self {
+        let listeners: Vec<Hostname> = port
+            .listeners
+            .iter()
+            .map(|listener| listener.hostname.clone())
+            .collect();
+        Self {
+            name: port.route_config_name(),
+            hosts: listeners.iter().cloned().zip(0..).collect(),
+            listeners,
+            lists: BTreeMap::new(),
+            with_shadows: BTreeSet::new(),
+            clusters: BTreeMap::new(),
+            needs: None,
+            is_stale: true,
+            is_repeating: true,
+        }
+    }
+
+    /// Where a route belongs that is attached to `listener` and names `hostname`, or names none:
+    /// nowhere if the two have no name in common.
+    pub(crate) fn places(&self, listener: usize, hostname: Option<&Hostname>) -> Vec<ListKey> {
+        let own = &self.listeners[listener];
+        let Some(named) = hostname.filter(|name| name.is_within(own)) else {
+            let overlaps = hostname.is_none_or(|name| name.contains(own));
+            return overlaps
+                .then(|| (listener, own.clone()))
+                .into_iter()
+                .collect();
+        };
+        // The listener that the host of that name belongs to, and those within the name: they
+        // are more exact than the one that the route is attached to, but the route names them.
+        let owner = self.owner(named);
+        self.listeners
+            .iter()
+            .enumerate()
+            .filter(|(index, hostname)| Some(*index) == owner || hostname.is_within(named))
+            .map(|(index, _)| (index, named.clone()))
+            .collect()
+    }
+
+    /// Adds an entry to a list.
+    pub(crate) fn insert(&mut self, key: &ListKey, position: Arc<Position>, entry: Entry) {
+        self.is_stale = true;
+        if !self.lists.contains_key(key) {
+            let (listener, hostname) = key;
+            if self.owner(hostname) == Some(*listener) {
+                self.hosts.insert(hostname.clone(), *listener);
+            }
+        }
+        self.lists
+            .entry(key.clone())
+            .or_default()
+            .insert(position, entry);
+        self.note_shadows(key);
+    }
+
+    /// Removes an entry from a list.
+    pub(crate) fn remove(&mut self, key: &ListKey, position: &Arc<Position>) {
+        let Some(list) = self.lists.get_mut(key) else {
+            return;
+        };
+        self.is_stale = true;
+        list.remove(position);
+        if list.is_empty() {
+            self.lists.remove(key);
+            let (listener, hostname) = key;
+            let is_own = self.listeners.contains(hostname);
+            if !is_own && self.hosts.get(hostname) == Some(listener) {
+                self.hosts.remove(hostname);
+            }
+        }
+        self.note_shadows(key);
+    }
+
+    /// Takes note of a route that names a cluster.
+    pub(crate) fn use_cluster(&mut self, name: &Name) {
+        let count = self.clusters.entry(Arc::clone(name)).or_insert_with(|| {
+            self.needs = None;
+            0
+        });
+        *count += 1;
+    }
+
+    /// Takes note that such a route is gone.
+    pub(crate) fn release_cluster(&mut self, name: &Name) {
+        if let Some(count) = self.clusters.get_mut(name) {
+            *count -= 1;
+            if *count == 0 {
+                self.clusters.remove(name);
+                self.needs = None;
+            }
+        }
+    }
+
+    /// Entries that are never reached, each with the one that takes its requests.
+    pub(crate) fn shadowed(&self) -> impl Iterator<Item = (&Arc<Position>, &Arc<Position>)> {
+        self.with_shadows
+            .iter()
+            .filter_map(|key| self.lists.get(key))
+            .flat_map(RouteList::shadowed)
+    }
+
+    /// Whether the hosts that routes name serve the routes that name no hostname, too.
+    pub(crate) fn is_repeating(&self) -> bool {
+        self.is_repeating
+    }
+
+    /// The route configuration, if it may differ from the one returned last.
+    pub(crate) fn assemble(&mut self, no_routes: &Bytes) -> Option<Item<EnvoyType>> {
+        if !self.is_stale && self.needs.is_some() {
+            return None;
+        }
+        self.is_stale = false;
+        self.is_repeating = self.repeated() <= MAX_REPEATED;
+        let mut hasher = Sha256::new();
+        hasher.update(no_routes);
+        let mut parts = Vec::with_capacity(self.hosts.len());
+        let mut length = assemble::field_len(field::NAME, self.name.len());
+        let mut lists = std::mem::take(&mut self.lists);
+        // `*` and the wildcards last, as people expect; to Envoy the order is all the same.
+        for (hostname, listener) in self.hosts.iter().rev() {
+            let chain = self.chain(&lists, hostname, *listener);
+            let mut content = 0;
+            hasher.update(hostname.as_str());
+            hasher.update([0]);
+            for key in &chain {
+                let summary = lists.get_mut(key).expect("chains are of lists").summarize();
+                content += summary.length;
+                hasher.update(summary.hash);
+            }
+            if content == 0 {
+                content = no_routes.len();
+            }
+            content += assemble::field_len(field::NAME, hostname.as_str().len());
+            content += assemble::field_len(field::DOMAINS, hostname.as_str().len());
+            length += assemble::field_len(field::VIRTUAL_HOSTS, content);
+            parts.push((hostname, content, chain));
+        }
+        self.lists = lists;
+        let mut out = BytesMut::with_capacity(length + 8);
+        assemble::put_field(field::NAME, self.name.as_bytes(), &mut out);
+        for (hostname, content, chain) in parts {
+            assemble::put_header(field::VIRTUAL_HOSTS, content, &mut out);
+            assemble::put_field(field::NAME, hostname.as_str().as_bytes(), &mut out);
+            assemble::put_field(field::DOMAINS, hostname.as_str().as_bytes(), &mut out);
+            if chain.is_empty() {
+                out.extend_from_slice(no_routes);
+            }
+            for key in &chain {
+                self.lists[key].write(&mut out);
+            }
+        }
+        // An absent wrapper would mean true for a configuration that is not delivered by RDS.
+        assemble::put_header(field::VALIDATE_CLUSTERS, 0, &mut out);
+        assemble::put_bool(field::IGNORE_PORT, true, &mut out);
+        Some(Item {
+            version: version(&self.name, hasher),
+            payload: out.freeze(),
+            needs: self.needs(),
+        })
+    }
+
+    fn needs(&mut self) -> Arc<[(EnvoyType, Name)]> {
+        let needs = self.needs.get_or_insert_with(|| {
+            [EnvoyType::Cluster, EnvoyType::Endpoint]
+                .into_iter()
+                .flat_map(|ty| self.clusters.keys().map(move |name| (ty, Arc::clone(name))))
+                .collect()
+        });
+        Arc::clone(needs)
+    }
+
+    /// The listener with the most exact hostname that contains `hostname`.
+    fn owner(&self, hostname: &Hostname) -> Option<usize> {
+        self.listeners
+            .iter()
+            .enumerate()
+            .filter(|(_, listener)| listener.contains(hostname))
+            .max_by_key(|(_, listener)| listener.exactness())
+            .map(|(index, _)| index)
+    }
+
+    /// The lists that a host serves, in order.
+    fn chain(
+        &self,
+        lists: &BTreeMap<ListKey, RouteList>,
+        hostname: &Hostname,
+        listener: usize,
+    ) -> Vec<ListKey> {
+        std::iter::successors(Some(hostname.clone()), Hostname::parent)
+            .map(|name| (listener, name))
+            .filter(|(_, name)| {
+                let repeats = name == &self.listeners[listener] && name != hostname;
+                self.is_repeating || !repeats
+            })
+            .filter(|key| lists.contains_key(key))
+            .collect()
+    }
+
+    /// How many entries hosts repeat that are written for their listener's hostname.
+    fn repeated(&self) -> usize {
+        let mut hosts = vec![0; self.listeners.len()];
+        for (hostname, listener) in &self.hosts {
+            if hostname != &self.listeners[*listener] {
+                hosts[*listener] += 1;
+            }
+        }
+        self.listeners
+            .iter()
+            .enumerate()
+            .filter_map(|(index, own)| Some((index, self.lists.get(&(index, own.clone()))?.len())))
+            .map(|(index, entries)| entries * hosts[index])
+            .sum()
+    }
+
+    fn note_shadows(&mut self, key: &ListKey) {
+        if self
+            .lists
+            .get(key)
+            .is_some_and(|list| !list.shadowed().is_empty())
+        {
+            self.with_shadows.insert(key.clone());
+        } else {
+            self.with_shadows.remove(key);
+        }
+    }
+}
+
+fn version(name: &str, mut hasher: Sha256) -> Version {
+    hasher.update(name);
+    envoy::to_version(&hasher.finalize())
+}
+
+/// The only route of a host without routes: a page that says so, with status 404, framed as a
+/// field of its virtual host.
+pub(crate) fn no_routes(page: &str) -> Bytes {
+    let route = route::Route {
+        r#match: Some(route::RouteMatch {
+            path_specifier: Some(route::route_match::PathSpecifier::Prefix("/".to_owned())),
+            ..Default::default()
+        }),
+        action: Some(route::route::Action::DirectResponse(
+            route::DirectResponseAction {
+                status: 404,
+                body: Some(core::DataSource {
+                    specifier: Some(core::data_source::Specifier::InlineString(page.to_owned())),
+                }),
+            },
+        )),
+        ..Default::default()
+    };
+    let mut bytes = BytesMut::new();
+    assemble::put_field(field::ROUTES, &route.encode_to_vec(), &mut bytes);
+    bytes.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use mesh_model::ResourceName;
+    use mesh_model::tags::Tags;
+
+    use super::*;
+    use crate::order::{PathKind, Source, Specificity};
+    use crate::plan::HostListener;
+    use crate::view::Age;
+
+    #[test]
+    fn what_is_assembled_is_what_prost_would_encode() {
+        let listener = |hostname: &str| HostListener {
+            hostname: Hostname::parse(hostname).unwrap(),
+            tags: Tags::new(),
+        };
+        let mut table = Table::new(&Port {
+            name: Name::from("edge:HTTP:80"),
+            address: Ipv4Addr::LOCALHOST.into(),
+            number: 80,
+            service: String::new(),
+            connection_limit: 0,
+            listeners: vec![listener("*"), listener("a.com"), listener("b.com")],
+        });
+        for number in 0..300 {
+            let path = format!("/{number}");
+            let route = route::Route {
+                r#match: Some(route::RouteMatch {
+                    path_specifier: Some(route::route_match::PathSpecifier::Path(path.clone())),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            };
+            let mut bytes = BytesMut::new();
+            assemble::put_field(field::ROUTES, &route.encode_to_vec(), &mut bytes);
+            let position = Position {
+                specificity: Specificity::new(PathKind::Exact, &path, false, 0, 0),
+                is_implied: false,
+                source: Arc::new(Source {
+                    age: Age::default(),
+                    display_name: "r".into(),
+                    name: ResourceName::parse("r").unwrap(),
+                }),
+                rule: number,
+                matching: 0,
+            };
+            let entry = Entry {
+                bytes: bytes.freeze(),
+                matching: number as u128,
+            };
+            let named = Hostname::parse("x.org").unwrap();
+            for key in table.places(number % 2, (number % 3 == 0).then_some(&named)) {
+                table.insert(&key, Arc::new(position.clone()), entry.clone());
+            }
+        }
+        let page = no_routes("nothing here");
+        let item = table
+            .assemble(&page)
+            .expect("the first time there is always one");
+        let decoded = route::RouteConfiguration::decode(item.payload.clone()).unwrap();
+        let sizes: Vec<(&str, usize)> = decoded
+            .virtual_hosts
+            .iter()
+            .map(|host| (host.name.as_str(), host.routes.len()))
+            .collect();
+        assert_eq!(
+            sizes,
+            [("x.org", 150), ("b.com", 1), ("a.com", 100), ("*", 100)]
+        );
+        assert_eq!(decoded.encode_to_vec(), item.payload);
+        assert_eq!(table.assemble(&page), None, "nothing changed since");
+    }
+}

@@ -1,0 +1,5 @@
+//! Translation seen from outside: what is offered for resources as a person writes them.
+
+mod fixture;
+mod golden;
+mod incremental;
