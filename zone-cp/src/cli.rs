@@ -56,7 +56,7 @@ pub async fn main(cli: Cli) -> anyhow::Result<ExitCode> {
                 print_config(&loaded.config.to_json());
                 return Ok(ExitCode::SUCCESS);
             }
-            let _log = mesh_runtime::telemetry::init(&run.log)?;
+            mesh_runtime::telemetry::init(&run.log)?;
             for warning in &loaded.warnings {
                 tracing::warn!("{warning}");
             }

@@ -16,7 +16,7 @@ use futures_util::{Stream, StreamExt as _};
 use mesh_delta::{
     Event, Nonce, Policy, Request as DeltaRequest, Response as DeltaResponse, Sender,
 };
-use mesh_model::ZoneName;
+use mesh_model::{ResourceType, Timestamp, ZoneName};
 use mesh_proto::discovery::aggregated_discovery_service_server::{
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
 };
@@ -25,8 +25,9 @@ use mesh_proto::discovery::{
 };
 use mesh_proto::mesh::Finding as ProtoFinding;
 use mesh_proto::{Any, core};
+use mesh_runtime::clock;
 use mesh_runtime::shutdown::Shutdown;
-use mesh_store::SharedStore;
+use mesh_store::{Change, SharedStore};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -205,6 +206,10 @@ struct OpenStream<'a> {
     registration: Registration,
     node_id: String,
     token: Option<String>,
+    /// When the token has to be checked again; `None` for never.
+    valid_until: Option<Timestamp>,
+    /// The state of the store that was looked at last.
+    seen: mesh_store::Snapshot,
     outbox: Outbox,
     sender: Sender<EnvoyType>,
     translator: Translator,
@@ -241,6 +246,8 @@ impl<'a> OpenStream<'a> {
             inner,
             node_id: introduction.node_id,
             token,
+            valid_until: None,
+            seen: mesh_store::Snapshot::empty(config.store.id()),
             outbox,
             sender: Sender::new(Policy::envoy()),
             translator: Translator::new(proxy),
@@ -260,8 +267,10 @@ impl<'a> OpenStream<'a> {
         mut inbound: Streaming<DeltaDiscoveryRequest>,
     ) -> Result<Infallible, Status> {
         let mut snapshots = self.inner.config.store.watch();
+        self.check_token()?;
         self.take(&first)?;
-        self.offer(&snapshots.borrow_and_update().clone());
+        self.seen = snapshots.borrow_and_update().clone();
+        self.offer(&self.seen.clone());
         self.send()?;
         loop {
             let deadline = self.sender.next_deadline().map(|at| self.start + at);
@@ -270,7 +279,7 @@ impl<'a> OpenStream<'a> {
                 changed = snapshots.changed() => {
                     changed.map_err(|_closed| Status::unavailable("the store is closed"))?;
                     let latest = snapshots.borrow_and_update().clone();
-                    self.offer(&latest);
+                    self.look(latest)?;
                 }
                 () = at(deadline) => {}
             }
@@ -278,7 +287,32 @@ impl<'a> OpenStream<'a> {
         }
     }
 
+    /// Checks the token again: its time is over, or what it is checked with has changed.
+    fn check_token(&mut self) -> Result<(), Status> {
+        let registrar = &self.inner.config.registrar;
+        let checked = registrar.recheck(self.registration.key(), self.token.as_deref());
+        self.valid_until = checked.map_err(|error| {
+            let status = refuse(&error);
+            tracing::warn!("a proxy may not go on: {}", status.message());
+            status
+        })?;
+        Ok(())
+    }
+
     /// Looks at a newer state of the store.
+    fn look(&mut self, latest: mesh_store::Snapshot) -> Result<(), Status> {
+        let of_token = |change: Change| {
+            change.key().ty() == ResourceType::Secret
+                && change.key().mesh() == self.registration.key().mesh()
+        };
+        if latest.changes_since(&self.seen).any(of_token) {
+            self.check_token()?;
+        }
+        self.offer(&latest);
+        self.seen = latest;
+        Ok(())
+    }
+
     fn offer(&mut self, latest: &mesh_store::Snapshot) {
         // A proxy that said goodbye, or whose Dataplane was deleted, keeps what it has.
         if latest.get(self.registration.key()).is_none() {
@@ -330,11 +364,9 @@ impl<'a> OpenStream<'a> {
                 "the node id of a stream cannot change",
             ));
         }
-        self.inner
-            .config
-            .registrar
-            .recheck(self.registration.key(), self.token.as_deref())
-            .map_err(|error| refuse(&error))?;
+        if self.valid_until.is_some_and(|until| until <= clock::now()) {
+            self.check_token()?;
+        }
         let Some(ty) = EnvoyType::from_type_url(&request.type_url) else {
             tracing::debug!(
                 type_url = request.type_url,

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mesh_model::{Key, MeshName, ResourceName, ResourceType};
-use mesh_proto::{mesh::Dataplane, system::Secret};
-use mesh_runtime::tokens::{
-    self, DataplaneClaims, Mismatch, Revocations, TokenError, VerifyingKey, names,
-};
+use mesh_api::keys;
+use mesh_model::{Key, Timestamp};
+use mesh_proto::mesh::Dataplane;
+use mesh_runtime::clock;
+use mesh_runtime::tokens::{self, DataplaneClaims, Mismatch, TokenError, names};
 use mesh_store::Snapshot;
 
 /// Why a token does not speak for a Dataplane.
@@ -41,7 +41,10 @@ pub enum ProxyAuth {
 }
 
 impl ProxyAuth {
-    /// Checks that `token` may speak for `dataplane` under `key`.
+    /// Checks that `token` may speak for `dataplane` under `key`, and says until when.
+    ///
+    /// This costs a signature check; it need not be repeated until then, unless the mesh's
+    /// secrets change.
     ///
     /// # Errors
     /// Why it may not; the text never holds the token.
@@ -51,9 +54,9 @@ impl ProxyAuth {
         key: &Key,
         dataplane: &Dataplane,
         token: Option<&str>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<Timestamp>, Refusal> {
         if self == Self::Off {
-            return Ok(());
+            return Ok(None);
         }
         let mesh = key.mesh_str();
         let token = token
@@ -62,7 +65,11 @@ impl ProxyAuth {
                 mesh: mesh.to_owned(),
                 name: key.name().to_string(),
             })?;
-        let claims: DataplaneClaims = verify(snapshot, mesh, token)?;
+        let lookup = |key_id: &str| {
+            keys::verifying(snapshot, &names::dataplane_key(mesh), key.mesh(), key_id)
+        };
+        let revoked = keys::revocations(snapshot, key.mesh(), &names::dataplane_revocations(mesh));
+        let verified = tokens::verify::<DataplaneClaims>(token, clock::now(), lookup, &revoked)?;
         let tags = all_tags(dataplane);
         let proxy = tokens::Proxy {
             name: key.name().as_str(),
@@ -70,28 +77,9 @@ impl ProxyAuth {
             tags: &tags,
             workload: None,
         };
-        Ok(claims.check(&proxy)?)
+        verified.claims.check(&proxy)?;
+        Ok(verified.expires)
     }
-}
-
-fn verify(snapshot: &Snapshot, mesh: &str, token: &str) -> Result<DataplaneClaims, TokenError> {
-    let mesh_name = MeshName::parse(mesh).ok();
-    let secret = |name: &str| -> Option<Vec<u8>> {
-        let key = Key::in_mesh(
-            ResourceType::Secret,
-            mesh_name.clone()?,
-            ResourceName::parse(name).ok()?,
-        );
-        snapshot.get(&key)?.decode::<Secret>().data
-    };
-    let revoked = secret(&names::dataplane_revocations(mesh)).unwrap_or_default();
-    let lookup = |key_id: &str| {
-        names::secret_names(&names::dataplane_key(mesh), key_id)
-            .iter()
-            .find_map(|name| VerifyingKey::parse(&secret(name)?).ok())
-    };
-    let revoked = Revocations::parse(&revoked);
-    Ok(tokens::verify(token, mesh_runtime::clock::now(), lookup, &revoked)?.claims)
 }
 
 /// Every value that a Dataplane has for each of its tags.

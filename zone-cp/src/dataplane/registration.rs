@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use mesh_model::json::{self, JsonError};
 use mesh_model::{
-    Key, MeshName, ParseNameError, Resource, ResourceName, ResourceType, Spec, ZoneName, labels,
-    tags, validate,
+    Key, MeshName, ParseNameError, Resource, ResourceName, ResourceType, Spec, Timestamp, ZoneName,
+    labels, tags, validate,
 };
 use mesh_proto::mesh::Dataplane;
 use mesh_proto::mesh::dataplane::networking::gateway::GatewayType;
@@ -191,16 +191,19 @@ impl Registrar {
         })
     }
 
-    /// Checks that `token` may speak for the Dataplane of a stream, which its mesh's keys and
-    /// revocations may have stopped.
+    /// Checks that `token` still may speak for the Dataplane of a stream, and says until when.
     ///
     /// # Errors
     /// Why it may not.
-    pub fn recheck(&self, key: &Key, token: Option<&str>) -> Result<(), RegisterError> {
+    pub fn recheck(
+        &self,
+        key: &Key,
+        token: Option<&str>,
+    ) -> Result<Option<Timestamp>, RegisterError> {
         match self.store.get(key) {
             Some(stored) => self.check(key, &stored.decode(), token),
             // It said goodbye and drains: there is nothing left to protect.
-            None => Ok(()),
+            None => Ok(None),
         }
     }
 
@@ -231,7 +234,7 @@ impl Registrar {
         key: &Key,
         dataplane: &Dataplane,
         token: Option<&str>,
-    ) -> Result<(), RegisterError> {
+    ) -> Result<Option<Timestamp>, RegisterError> {
         Ok(self
             .auth
             .check(&self.store.snapshot(), key, dataplane, token)?)

@@ -1,0 +1,1 @@
+//! Conformance against a real Envoy; see `tests/`.

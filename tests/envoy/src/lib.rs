@@ -1,1 +1,0 @@
-//! What we emit, answered by a real Envoy.

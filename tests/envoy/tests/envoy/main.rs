@@ -1,0 +1,3 @@
+//! Requests through real Envoys that our control planes program.
+
+mod end_to_end;
