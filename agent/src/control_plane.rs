@@ -27,13 +27,15 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The first pause between two attempts; they grow to `--retry-backoff`.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
+/// No pause is longer, whatever is asked for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
+
 /// A client of the control plane's data-plane server.
 #[derive(Debug)]
 pub(crate) struct ControlPlane {
     client: reqwest::Client,
     base: String,
     ca: String,
-    first_pause: Duration,
     longest_pause: Duration,
     give_up_after: Duration,
 }
@@ -109,8 +111,7 @@ impl ControlPlane {
             client: builder.build()?,
             base: url.as_str().trim_end_matches('/').to_owned(),
             ca,
-            first_pause: FIRST_PAUSE.min(run.retry_backoff.max(Duration::from_millis(1))),
-            longest_pause: run.retry_backoff.max(FIRST_PAUSE),
+            longest_pause: run.retry_backoff.clamp(FIRST_PAUSE, LONGEST_PAUSE),
             give_up_after: run.retry_max_duration,
         })
     }
@@ -124,8 +125,8 @@ impl ControlPlane {
     /// is up. Dropping the future is safe.
     pub(crate) async fn bootstrap(&self, request: &Value) -> Result<String, BootstrapError> {
         let started = Instant::now();
-        let mut backoff = Backoff::new(self.first_pause, self.longest_pause)
-            .expect("the first pause is above zero and not above the longest");
+        let mut backoff = Backoff::new(FIRST_PAUSE, self.longest_pause)
+            .expect("the longest pause is clamped to what a backoff takes");
         let mut told = String::new();
         loop {
             let reason = match self.ask(request).await {

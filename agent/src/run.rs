@@ -27,8 +27,9 @@ use crate::token::{Token, private_file};
 ///
 /// Must be called on a thread that lives as long as the agent: see [`Envoy::start`].
 pub(crate) async fn run(run: Run, log_level: LogLevel) -> anyhow::Result<ExitCode> {
-    let mut signals = Signals::install()?;
     let proxy = Proxy::from_options(&run)?;
+    // Not earlier: reading standard input can only be interrupted by a signal's default action.
+    let mut signals = Signals::install()?;
     let directories = Directories::prepare(&run)?;
     let token = find_token(&run, &proxy, &directories.work)?;
     let control_plane = ControlPlane::from_options(&run)?;
