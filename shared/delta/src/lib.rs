@@ -14,6 +14,8 @@ mod sender;
 mod snapshot;
 
 #[cfg(test)]
+mod convergence;
+#[cfg(test)]
 mod testkit;
 
 pub use message::{

@@ -85,7 +85,7 @@ impl<T: TypeSet> Sender<T> {
             policy,
             history: None,
             offered: None,
-            types: T::ALL.iter().map(|_| TypeState::new()).collect(),
+            types: T::ALL.iter().map(|&ty| TypeState::new(ty)).collect(),
             last_nonce: 0,
             deadline: None,
             is_settled: false,
@@ -178,6 +178,9 @@ impl<T: TypeSet> Sender<T> {
             }
         }
         self.record_waits(now, found.waits);
+        for (ty, groups) in found.spent {
+            self.types[ty.index()].retries.drain(..groups);
+        }
         self.deadline = found.deadline;
         match next {
             Some(draft) => Some(self.send(draft)),
@@ -248,11 +251,14 @@ impl<T: TypeSet> Sender<T> {
                 };
                 entry.is_owed = false;
                 entry.is_deferred = false;
-                entry.blocked_since = None;
+                // `blocked_since` stays: what was sent in spite of its needs does not wait for
+                // them once more when it is split off from a refused response.
             }
         }
-        state.retries.drain(..draft.retries);
-        state.prefers_retry = draft.retries == 0 && !state.retries.is_empty();
+        if draft.is_retry {
+            state.retries.pop_front();
+        }
+        state.prefers_retry = !draft.is_retry && !state.retries.is_empty();
         state.counters.sent += 1;
         state.in_flight = Some(InFlight {
             nonce: nonce.clone(),
@@ -277,12 +283,8 @@ impl<T: TypeSet> Sender<T> {
         let state = &mut self.types[companion.index()];
         let items = offered.items(companion);
         for name in updated {
-            let is_rejected = state
-                .entries
-                .get(name)
-                .is_some_and(|entry| matches!(entry.phase, Phase::Rejected { .. }));
-            if items.contains_key(name) && state.covers(name) && !is_rejected {
-                state.owe(name, true, items);
+            if items.contains_key(name) && state.covers(name) {
+                state.owe_companion(name, items);
             }
         }
     }

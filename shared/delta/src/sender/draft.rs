@@ -13,8 +13,8 @@ pub(super) struct Draft<T> {
     pub(super) resources: Vec<(Name, Item<T>)>,
     pub(super) removed: Vec<Name>,
     pub(super) is_complete: bool,
-    /// How many groups of retries it uses up.
-    pub(super) retries: usize,
+    /// Whether it is a group of suspects.
+    pub(super) is_retry: bool,
 }
 
 impl<T: TypeSet> Draft<T> {
@@ -24,7 +24,7 @@ impl<T: TypeSet> Draft<T> {
             resources: Vec::new(),
             removed: Vec::new(),
             is_complete: false,
-            retries: 0,
+            is_retry: false,
         }
     }
 
@@ -43,7 +43,9 @@ impl<T: TypeSet> Draft<T> {
 pub(super) struct Found<T> {
     /// Names that have to wait, with the reason.
     pub(super) waits: Vec<(T, Name, Step<T>)>,
-    /// When the first of them need wait no longer.
+    /// How many groups of suspects have nothing left to send.
+    pub(super) spent: Vec<(T, usize)>,
+    /// When the first of the waits is over.
     pub(super) deadline: Option<Time>,
 }
 
@@ -51,6 +53,7 @@ impl<T> Found<T> {
     pub(super) fn new() -> Self {
         Self {
             waits: Vec::new(),
+            spent: Vec::new(),
             deadline: None,
         }
     }
@@ -151,16 +154,19 @@ fn changes<T: TypeSet>(
     (draft.len() > 0 || owes_empty).then_some(draft)
 }
 
-/// The next group of suspects. Those that may not be sent now are left to [`changes`].
+/// The next group of suspects, the first of `retries` then. Those that may not be sent now are left to [`changes`].
 fn retry<T: TypeSet>(
     order: &mut Order<'_, T>,
     ty: T,
     state: &TypeState<T>,
     found: &mut Found<T>,
 ) -> Option<Draft<T>> {
-    let mut draft = Draft::empty(ty);
+    let mut draft = Draft {
+        is_retry: true,
+        ..Draft::empty(ty)
+    };
+    let mut spent = 0;
     for group in &state.retries {
-        draft.retries += 1;
         let is_suspect = |name: &&Name| {
             state
                 .entries
@@ -171,10 +177,12 @@ fn retry<T: TypeSet>(
             take(order, &mut draft, name, found);
         }
         if draft.len() > 0 {
-            return Some(draft);
+            break;
         }
+        spent += 1;
     }
-    None
+    found.spent.push((ty, spent));
+    (draft.len() > 0).then_some(draft)
 }
 
 /// Adds the name to the draft if it may be sent now.

@@ -145,6 +145,15 @@ impl<T: TypeSet> Entry<T> {
         }
     }
 
+    /// Records that the receiver surely has not applied `sent`: it refused just this. Then it has
+    /// not applied it from an earlier response either.
+    pub(super) fn exclude(&mut self, sent: Option<&Held<T>>) {
+        let version = |held: Option<&Held<T>>| held.map(|held| held.version.clone());
+        let excluded = version(sent);
+        self.doubts
+            .retain(|doubt| version(doubt.as_ref()) != excluded);
+    }
+
     pub(super) fn refuse(&mut self, version: Option<Version>, reason: Arc<str>) {
         self.was_refused |= self.held.is_none();
         self.phase = Phase::Rejected { version, reason };

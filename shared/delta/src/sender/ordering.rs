@@ -47,6 +47,9 @@ impl<T: TypeSet> Needed<T> {
             for held in entries.chain(open.filter_map(|(_, sent)| sent.as_ref())) {
                 match &held.needs {
                     Some(needs) => needed.names.extend(needs.iter().cloned()),
+                    // What lingers is what others need, and is assumed to need nothing itself: a
+                    // cluster and its endpoints would wait for one another.
+                    None if ty.lingers() => {}
                     None => needed.unknown = Some(ty),
                 }
             }

@@ -60,6 +60,8 @@ pub(super) struct TypeState<T: TypeSet> {
     pub(super) subscription: Option<Subscription>,
     /// What the receiver said it holds, until there is an offer to compare it with.
     initial: BTreeMap<Name, Version>,
+    /// Whether the type is the companion of another.
+    is_companion: bool,
     /// Whether the receiver said what it holds: its first response may be a difference.
     pub(super) is_resumed: bool,
     pub(super) entries: BTreeMap<Name, Entry<T>>,
@@ -80,8 +82,9 @@ pub(super) struct TypeState<T: TypeSet> {
 }
 
 impl<T: TypeSet> TypeState<T> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(ty: T) -> Self {
         Self {
+            is_companion: T::ALL.iter().any(|owner| owner.companion() == Some(ty)),
             subscription: None,
             initial: BTreeMap::new(),
             is_resumed: false,
@@ -151,20 +154,20 @@ impl<T: TypeSet> TypeState<T> {
         let mut entries = Vec::new();
         for name in &subscription.names {
             let held = initial.remove(name).map(Held::from_before);
-            // Who asks by name gets an answer for each, unless it said that it has it.
-            entries.push((
-                name.clone(),
-                match held {
-                    Some(held) => Entry::new(Some(held)),
-                    None => Entry::owed(None),
-                },
-            ));
+            // Who asks by name gets an answer for each, unless it said that it has it. A
+            // companion that it has may still have to come again: perhaps the last stream ended
+            // between an update and its companion.
+            let is_owed = held.is_none() || self.is_companion;
+            let entry = Entry::new(held);
+            entries.push((name.clone(), Entry { is_owed, ..entry }));
         }
         if subscription.wildcard {
             for (name, _) in offered {
                 if !subscription.names.contains(name) {
                     let held = initial.remove(name).map(Held::from_before);
-                    entries.push((name.clone(), Entry::new(held)));
+                    let is_owed = held.is_some() && self.is_companion;
+                    let entry = Entry::new(held);
+                    entries.push((name.clone(), Entry { is_owed, ..entry }));
                 }
             }
             for (name, version) in initial {
@@ -273,6 +276,15 @@ impl<T: TypeSet> TypeState<T> {
         self.settle_unless_in_flight(name, item);
     }
 
+    /// As [`Self::owe`], for an item that the receiver did not ask for. It has no use for one that
+    /// it rejects; that is sent when it changes.
+    pub(super) fn owe_companion(&mut self, name: &Name, offered: &Items<T>) {
+        match self.entries.get_mut(name) {
+            Some(entry) if matches!(entry.phase, Phase::Rejected { .. }) => entry.is_owed = true,
+            _ => self.owe(name, true, offered),
+        }
+    }
+
     // Changes of what is offered.
 
     /// A covered name changed. `old` is what was offered before.
@@ -362,6 +374,7 @@ impl<T: TypeSet> TypeState<T> {
                     self.settle(&name, offered.get(&name));
                 }
                 Some(reason) => {
+                    entry.exclude(sent.as_ref());
                     self.refuse(&name, sent, reason, offered);
                     refused.push(name);
                 }
@@ -399,6 +412,7 @@ impl<T: TypeSet> TypeState<T> {
                 continue;
             };
             if is_alone {
+                entry.exclude(sent.as_ref());
                 self.refuse(&name, sent, &reason, offered);
                 continue;
             }
