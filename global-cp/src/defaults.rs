@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use mesh_model::{Key, MeshName, Resource, ResourceName, ResourceType, Spec, Timestamp};
+use mesh_model::{Key, MeshName, Resource, ResourceName, ResourceType, Spec, Timestamp, cluster};
 use mesh_proto::{mesh, system};
 use mesh_runtime::tokens::{self, SigningKey, UserClaims, names};
 use mesh_store::{Batch, Expect, Snapshot, Store};
@@ -16,7 +16,6 @@ use mesh_store::{Batch, Expect, Snapshot, Store};
 use crate::secrets;
 
 const DEFAULT_MESH: &str = "default";
-const CLUSTER_ID: &str = "kuma-cluster-id";
 const ADMIN: &str = "mesh-system:admin";
 const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
@@ -110,7 +109,7 @@ fn first_key(
 }
 
 fn cluster_id(snapshot: &Snapshot, now: Timestamp) -> Option<Resource> {
-    let key = Key::global(ResourceType::Config, constant(CLUSTER_ID));
+    let key = Key::global(ResourceType::Config, constant(cluster::ID));
     if snapshot.get(&key).is_some() {
         return None;
     }

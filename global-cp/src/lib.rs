@@ -10,7 +10,6 @@
 
 pub mod cli;
 mod defaults;
-mod health;
 mod metrics;
 mod policy;
 mod secrets;

@@ -59,6 +59,14 @@ pub struct ZoneCp {
     shutdown: Shutdown,
 }
 
+/// Runs a zone control plane until `shutdown`.
+///
+/// # Errors
+/// When it cannot start, or a part of it ends by itself.
+pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
+    ZoneCp::start(config, shutdown).await?.run().await
+}
+
 impl ZoneCp {
     /// Starts everything. The store is loaded and all ports are bound when this returns.
     ///

@@ -9,6 +9,7 @@
 
 #![warn(missing_docs)]
 
+mod acceptance;
 mod admission;
 mod auth;
 mod body;

@@ -21,6 +21,8 @@ pub(crate) enum Target {
     DataplaneToken,
     ZoneToken,
     UserToken,
+    /// Tells a zone to follow another deployment.
+    AcceptCluster,
     Kri {
         kri: String,
     },
@@ -57,7 +59,10 @@ impl Route {
     /// The methods that the path knows, as `Allow` lists them.
     pub(crate) fn allowed(&self) -> &'static str {
         match self.target {
-            Target::DataplaneToken | Target::ZoneToken | Target::UserToken => "POST",
+            Target::DataplaneToken
+            | Target::ZoneToken
+            | Target::UserToken
+            | Target::AcceptCluster => "POST",
             Target::Item {
                 is_overview: false, ..
             } => "PUT, DELETE, GET",
@@ -107,6 +112,7 @@ fn fixed(segments: &[&str]) -> Option<Target> {
         ["tokens", "dataplane"] => Target::DataplaneToken,
         ["tokens", "zone"] => Target::ZoneToken,
         ["tokens", "user"] => Target::UserToken,
+        ["accept-cluster"] => Target::AcceptCluster,
         _ => return None,
     })
 }

@@ -15,12 +15,12 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::sync::RwLock;
 use tokio::time::Instant;
 
-use crate::context::Context;
+use crate::context::{Context, Mode};
 use crate::error::ApiError;
 use crate::path::{self, Query};
 use crate::request::Request;
 use crate::route::{self, Route, Target};
-use crate::{auth, cors, fixed, negotiate, read, respond, tokens, write};
+use crate::{acceptance, auth, cors, fixed, negotiate, read, respond, tokens, write};
 
 #[derive(Debug)]
 struct Api {
@@ -113,6 +113,12 @@ async fn dispatch(request: &Request<'_>, body: Body) -> Result<Response, ApiErro
         Target::DataplaneToken => tokens::dataplane(request, &collect(request, body).await?),
         Target::ZoneToken => tokens::zone(request, &collect(request, body).await?),
         Target::UserToken => tokens::user(request, &collect(request, body).await?),
+        Target::AcceptCluster => match context.mode {
+            Mode::FederatedZone { .. } => {
+                acceptance::accept(request, &collect(request, body).await?).await
+            }
+            Mode::Global => Err(ApiError::NoPath),
+        },
         Target::Kri { kri } => read::by_kri(request, kri),
         Target::Selected { ty, mesh, name } => read::selected(request, *ty, mesh, name),
         Target::List {

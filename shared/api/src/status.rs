@@ -1,6 +1,6 @@
 //! What insights say: who is online, and in what state.
 
-use mesh_model::{Key, Resource, ResourceName, ResourceType};
+use mesh_model::{Key, Resource, ResourceName, ResourceType, cluster};
 use mesh_proto::mesh::dataplane::networking::inbound::State;
 use mesh_proto::mesh::{Dataplane, DataplaneInsight};
 use mesh_proto::system::{Zone, ZoneInsight};
@@ -71,7 +71,7 @@ pub(crate) fn of_dataplane(snapshot: &Snapshot, resource: &Resource) -> Status {
 
 /// The id of the fleet: made by the global control plane, once, and known to its zones.
 pub fn cluster_id(snapshot: &Snapshot) -> Option<String> {
-    let name = ResourceName::parse("kuma-cluster-id").expect("a constant that is a name");
+    let name = ResourceName::parse(cluster::ID).expect("a constant that is a name");
     let config = snapshot.get(&Key::global(ResourceType::Config, name))?;
     Some(config.decode::<mesh_proto::system::Config>().config)
 }

@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 pub use self::connect::{ConnectError, Target};
 use self::gate::ClusterGate;
-pub use self::gate::{ACCEPTED_CLUSTER_ID, known_cluster_id};
+pub use self::gate::known_cluster_id;
 use crate::intake::Intake;
 use crate::kind::Kind;
 use crate::mapping::Mapping;

@@ -8,15 +8,13 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use mesh_delta::{Item, Name};
 use mesh_model::hash_suffix::hashed_name;
-use mesh_model::{Resource, ResourceType, Spec, ZoneName, labels};
+use mesh_model::{Resource, ResourceType, Spec, ZoneName, cluster, labels};
 use mesh_proto::{mesh, system};
 
 use crate::kind::Kind;
 use crate::peer::Naming;
 use crate::wire::{self, Outgoing};
 
-/// The one `Config` that travels: the identity of the deployment.
-pub const CLUSTER_ID: &str = "kuma-cluster-id";
 /// Prefix of the secrets that sign zone tokens; zones get their public halves.
 pub const ZONE_TOKEN_KEY: &str = "zone-token-signing-key";
 /// Prefix of the public halves of the secrets that sign zone tokens.
@@ -74,7 +72,7 @@ fn travels_down(resource: &Resource, naming: Naming) -> bool {
         return false;
     }
     match key.ty() {
-        ResourceType::Config => name == CLUSTER_ID,
+        ResourceType::Config => name == cluster::ID,
         ResourceType::GlobalSecret => match naming {
             Naming::Plain => name.starts_with(ZONE_TOKEN_KEY),
             Naming::Hashed => {
@@ -305,7 +303,7 @@ mod tests {
         ] {
             assert_eq!(sent(&hashed, &resource(ty, name, &[])), None, "{ty} {name}");
         }
-        assert!(sent(&hashed, &resource(ResourceType::Config, CLUSTER_ID, &[])).is_some());
+        assert!(sent(&hashed, &resource(ResourceType::Config, cluster::ID, &[])).is_some());
         let off = resource(
             ResourceType::Mesh,
             "default",

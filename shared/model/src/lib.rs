@@ -8,6 +8,7 @@
 
 #![warn(missing_docs)]
 
+pub mod cluster;
 pub mod go_duration;
 pub mod hash_suffix;
 pub mod json;

@@ -1,7 +1,6 @@
 //! Asking a running process whether it is ready: the `health` subcommand of every server, for
 //! containers that have no HTTP client.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -46,15 +45,13 @@ pub enum NotReady {
     },
 }
 
-/// Asks, says why not on standard error, and gives the exit status: 0 for ready, else 1.
-pub async fn check(options: &Options) -> ExitCode {
-    match ask(&options.address, "/ready").await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-            eprintln!("not ready: {error}{}", cause.unwrap_or_default());
-            ExitCode::FAILURE
-        }
+impl Options {
+    /// Asks whether the process is ready.
+    ///
+    /// # Errors
+    /// Why it does not count as ready.
+    pub async fn check(&self) -> Result<(), NotReady> {
+        ask(&self.address, "/ready").await
     }
 }
 
@@ -68,11 +65,14 @@ pub async fn ask(address: &str, path: &str) -> Result<(), NotReady> {
         .unwrap_or(address)
         .trim_end_matches('/');
     if authority.is_empty() || authority.contains('/') || !authority.contains(':') {
-        return Err(NotReady::Address { address: address.to_owned() });
+        return Err(NotReady::Address {
+            address: address.to_owned(),
+        });
     }
     let exchange = async {
         let mut stream = TcpStream::connect(authority).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         // The status line is all that matters.
         let mut answer = Vec::new();
@@ -82,13 +82,19 @@ pub async fn ask(address: &str, path: &str) -> Result<(), NotReady> {
     let timed = tokio::time::timeout(DEADLINE, exchange).await;
     let answer = timed
         .unwrap_or_else(|_elapsed| Err(std::io::ErrorKind::TimedOut.into()))
-        .map_err(|source| NotReady::NoAnswer { address: address.to_owned(), source })?;
+        .map_err(|source| NotReady::NoAnswer {
+            address: address.to_owned(),
+            source,
+        })?;
     let text = String::from_utf8_lossy(&answer);
     let status = text.lines().next().unwrap_or_default();
     if status.split(' ').nth(1) == Some("200") {
         return Ok(());
     }
-    Err(NotReady::Answer { address: address.to_owned(), status: status.to_owned() })
+    Err(NotReady::Answer {
+        address: address.to_owned(),
+        status: status.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -119,8 +125,18 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_and_nonsense_are_not_ready() {
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        assert!(matches!(ask(&format!("http://{free}"), "/").await, Err(NotReady::NoAnswer { .. })));
-        assert!(matches!(ask("nonsense", "/").await, Err(NotReady::Address { .. })));
+        let free = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        assert!(matches!(
+            ask(&format!("http://{free}"), "/").await,
+            Err(NotReady::NoAnswer { .. })
+        ));
+        assert!(matches!(
+            ask("nonsense", "/").await,
+            Err(NotReady::Address { .. })
+        ));
     }
 }

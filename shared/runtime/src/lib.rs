@@ -8,6 +8,7 @@ pub mod config;
 pub mod diagnostics;
 pub mod health;
 pub mod instance;
+pub mod program;
 pub mod serve;
 pub mod shutdown;
 pub mod telemetry;

@@ -7,6 +7,7 @@
 mod node;
 mod refusal;
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use mesh_proto::{Any, core};
 use mesh_runtime::clock;
 use mesh_runtime::shutdown::Shutdown;
 use mesh_store::{Change, SharedStore};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -75,7 +77,28 @@ struct Inner {
     config: Config,
     views: Views,
     streams: TaskTracker,
+    /// Why proxies were refused last, by node id: an Envoy comes back within a second, and the
+    /// log has each reason once.
+    refusals: Mutex<BTreeMap<String, String>>,
     shutdown: Shutdown,
+}
+
+impl Inner {
+    /// Takes note of a proxy that is not served.
+    fn refused(&self, node_id: &str, status: Status) -> Status {
+        const MOST: usize = 1000;
+        let mut refusals = self.refusals.lock();
+        let text = status.message();
+        if refusals.get(node_id).is_some_and(|known| known == text) {
+            return status;
+        }
+        tracing::warn!(node = node_id, "refused a proxy: {text}");
+        if refusals.len() >= MOST {
+            refusals.clear();
+        }
+        refusals.insert(node_id.to_owned(), text.to_owned());
+        status
+    }
 }
 
 impl Ads {
@@ -87,6 +110,7 @@ impl Ads {
                 config,
                 views,
                 streams: TaskTracker::new(),
+                refusals: Mutex::default(),
                 shutdown,
             }),
         }
@@ -159,15 +183,8 @@ async fn serve(
             token.as_deref(),
         )
         .await
-        .map_err(|error| {
-            let status = refuse(&error);
-            tracing::warn!(
-                node = introduction.node_id,
-                "refused a proxy: {}",
-                status.message()
-            );
-            status
-        })?;
+        .map_err(|error| inner.refused(&introduction.node_id, refuse(&error)))?;
+    inner.refusals.lock().remove(&introduction.node_id);
     let span = tracing::info_span!("ads", dataplane = %registration.key());
     let stream = OpenStream::new(inner, registration, introduction, token, outbox);
     stream.drive(first, inbound).instrument(span).await

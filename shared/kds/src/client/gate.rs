@@ -5,22 +5,17 @@
 //! deployment travels as the `Config` named `kuma-cluster-id`: until it was seen to be the known
 //! one, nothing else is applied.
 
-use mesh_model::{Key, ResourceName, ResourceType};
+use mesh_model::{Key, ResourceName, ResourceType, cluster};
 use mesh_proto::system;
 use mesh_store::Snapshot;
 
 use crate::intake::Delivery;
-use crate::mapping::CLUSTER_ID;
 use crate::stream::End;
 use crate::stream::receive::{Gate, Pass};
 
-/// The `Config` in which an operator's acceptance of another cluster id is kept. It is the
-/// zone's own and does not travel.
-pub const ACCEPTED_CLUSTER_ID: &str = "meridian-accepted-cluster-id";
-
 /// The cluster id that a zone follows; `None` before it ever followed one.
 pub fn known_cluster_id(snapshot: &Snapshot) -> Option<String> {
-    config(snapshot, CLUSTER_ID)
+    config(snapshot, cluster::ID)
 }
 
 fn config(snapshot: &Snapshot, name: &str) -> Option<String> {
@@ -45,7 +40,7 @@ impl ClusterGate {
         let is_open = known.is_none();
         Self {
             known,
-            accepted: config(snapshot, ACCEPTED_CLUSTER_ID),
+            accepted: config(snapshot, cluster::ACCEPTED_ID),
             is_open,
         }
     }
@@ -63,7 +58,7 @@ impl Gate for ClusterGate {
             .arrived
             .iter()
             .filter_map(|arrived| arrived.content.as_ref().ok())
-            .find(|incoming| incoming.key.name().as_str() == CLUSTER_ID)
+            .find(|incoming| incoming.key.name().as_str() == cluster::ID)
             .map(|incoming| incoming.spec.decode::<system::Config>().config);
         match offered {
             // A global that has just started has no id yet; it sends one when it has.

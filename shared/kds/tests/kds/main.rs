@@ -1,6 +1,9 @@
 //! The two halves of KDS over real sockets, in one process.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
 
 mod pair;
 mod support;

@@ -146,7 +146,7 @@ async fn an_empty_global_never_wipes_a_zone_until_an_operator_accepts_it() {
 
     let accepted = {
         let id = cluster_id("fleet-2");
-        let key = key(ResourceType::Config, mesh_kds::client::ACCEPTED_CLUSTER_ID);
+        let key = key(ResourceType::Config, mesh_model::cluster::ACCEPTED_ID);
         mesh_model::Resource::new(
             key,
             Default::default(),
