@@ -24,7 +24,7 @@ const SEED: &str = "MERIDIAN_KILL_SEED";
 const WRITERS: usize = 16;
 /// How many resources come and go at once, so many that they are not written in one piece.
 const BULK: u64 = 700;
-/// How many entries each writer keeps, and how often one is too large for the log.
+/// How many entries each writer keeps, and how often one is large.
 const KEPT: u64 = 20;
 const LARGE_EVERY: u64 = 15;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use mesh_store::{Batch, Store};
 
-use crate::common::{contents, data, key, open, secret};
+use crate::common::{contents, data, key, open, secret, write_raw};
 
 #[tokio::test]
 async fn everything_is_there_after_reopening() {
@@ -35,28 +35,58 @@ async fn everything_is_there_after_reopening() {
 }
 
 #[tokio::test]
-async fn large_values_go_to_files_of_their_own_and_come_back() {
+async fn large_values_come_back_and_leave_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
-    let blobs = || fs::read_dir(dir.path().join("blobs")).unwrap().count();
-    let large: Vec<u8> = (0..5_000_000_u32).map(|n| n.to_le_bytes()[2]).collect();
-    let store = open(dir.path());
-    assert_eq!(blobs(), 0);
-    store
-        .commit(Batch::new().put(secret("large", large.clone())))
-        .await
-        .unwrap();
-    assert!(blobs() > 0);
-    assert!(store.bytes_on_disk().unwrap() > 5_000_000);
-    drop(store);
-    let store = open(dir.path());
-    assert!(data(&store.get(&key("large")).unwrap()) == large);
+    let large = |salt: u32, len: u32| -> Vec<u8> {
+        (0..len).map(|n| (n / 3 + salt).to_le_bytes()[1]).collect()
+    };
+    let steps = [
+        Some(large(0, 5_000_000)),
+        Some(large(1, 5_000_000)),
+        Some(large(2, 20_000)),
+        Some(large(3, 6_000)),
+        Some(large(4, 100)),
+        Some(large(5, 300_000)),
+        None,
+    ];
+    for step in steps {
+        let store = open(dir.path());
+        let batch = match &step {
+            Some(content) => Batch::new().put(secret("large", content.clone())),
+            None => Batch::new().delete(key("large")),
+        };
+        // Neighbours in order, on both sides.
+        let batch = batch
+            .put(secret("large-", "x"))
+            .put(secret("larg", "x"))
+            .put(secret("large0", "x"));
+        store.commit(batch).await.unwrap();
+        drop(store);
+        let store = open(dir.path());
+        let found = store.get(&key("large")).map(|r| data(&r));
+        assert!(found == step);
+        assert_eq!(store.snapshot().len(), 3 + usize::from(step.is_some()));
+    }
+    // The three neighbours and the store's own record.
+    assert_eq!(sled::open(dir.path()).unwrap().len(), 4);
 }
 
-/// As a newer release would leave it.
-fn write_raw(dir: &Path, key: &[u8], value: &[u8]) {
-    let db = sled::open(dir).unwrap();
-    db.insert(key, value).unwrap();
-    db.flush().unwrap();
+/// sled forgets such files when the process is killed at the wrong time.
+#[tokio::test]
+async fn no_size_of_resource_makes_files_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for size in [500, 6_000, 9_000, 50_000, 200_000] {
+        for n in 0..40 {
+            let batch = Batch::new().put(secret(&format!("s{size}-{n}"), vec![1; size]));
+            store.commit(batch).await.unwrap();
+        }
+        for n in 0..40 {
+            let batch = Batch::new().put(secret(&format!("s{size}-{n}"), vec![2; size + n]));
+            store.commit(batch).await.unwrap();
+        }
+    }
+    assert_eq!(fs::read_dir(dir.path().join("blobs")).unwrap().count(), 0);
 }
 
 fn read_raw(dir: &Path, key: &[u8]) -> Option<Vec<u8>> {
@@ -71,13 +101,17 @@ fn read_raw(dir: &Path, key: &[u8]) -> Option<Vec<u8>> {
 async fn what_a_newer_release_wrote_survives() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
-    let keys: [&[u8]; 2] = [b"r\0MeshTeapot\0default\0a", b"x\0whatever"];
+    let keys: [&[u8]; 3] = [
+        b"r\0MeshTeapot\0default\0a",
+        b"r\0MeshTeapot\0default\0a\0\0\0\0\x01",
+        b"x\0whatever",
+    ];
     for key in keys {
         write_raw(dir.path(), key, b"\xff\xff");
     }
     let store = open(dir.path());
     assert!(store.snapshot().is_empty());
-    assert_eq!(store.stats().unknown_records, 2);
+    assert_eq!(store.stats().unknown_records, 3);
     for n in 0..50 {
         let batch = Batch::new().put(secret(&format!("s{n}"), "x"));
         store.commit(batch).await.unwrap();
@@ -90,11 +124,19 @@ async fn what_a_newer_release_wrote_survives() {
 
 #[tokio::test]
 async fn a_damaged_record_is_named() {
-    let dir = tempfile::tempdir().unwrap();
-    drop(open(dir.path()));
-    write_raw(dir.path(), b"r\0Mesh\0\0default", b"\xff");
-    let error = mesh_store::Disk::open(dir.path(), mesh_store::Role::Zone).unwrap_err();
-    assert!(error.to_string().contains("Mesh"), "{error}");
+    let damages: [(&[u8], &[u8]); 3] = [
+        (b"r\0Mesh\0\0damaged", b"\xff"),
+        // Longer than what is there.
+        (b"r\0Mesh\0\0damaged", b"\x10\x22"),
+        (b"r\0Mesh\0damaged\0in-a-mesh", b"\x00"),
+    ];
+    for (key, value) in damages {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()));
+        write_raw(dir.path(), key, value);
+        let error = mesh_store::Disk::open(dir.path(), mesh_store::Role::Zone).unwrap_err();
+        assert!(error.to_string().contains("damaged"), "{error}");
+    }
 }
 
 /// A first start can be interrupted anywhere before the marker says that the store is ready.

@@ -11,7 +11,7 @@ use std::process::Command;
 
 use mesh_store::{Batch, Store};
 
-use crate::common::{key, open, secret};
+use crate::common::{key, open, secret, write_raw};
 
 const DIR: &str = "MERIDIAN_TEST_STORE_TO_TRACE";
 const COMMITS: u64 = 120;
@@ -28,7 +28,6 @@ fn child_that_is_traced() {
         .unwrap();
     for n in 0..COMMITS {
         let batch = Batch::new().put(secret(&format!("s{n}"), vec![1; 600]));
-        // Every tenth is too large for the log.
         let batch = match n % 10 {
             5 => batch.put(secret("large", vec![n.to_le_bytes()[0]; 300_000])),
             6 => batch.delete(key("large")),
@@ -103,35 +102,47 @@ fn parent(path: &str) -> String {
 fn every_written_file_is_synced_before_the_acknowledgement() {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().canonicalize().unwrap().join("work").join("zone");
+    let Some(found) = trace(&store) else { return };
+    // The trace is of what it claims to be: each commit wrote and synced the log.
+    assert_eq!(found.acknowledged, COMMITS);
+    assert!(found.log_syncs >= COMMITS, "{found:?}");
+    assert!(found.marker_came_first, "{found:?}");
+
+    // sled puts pages of more than 128 kB into files of their own. Our resources are cut so that
+    // theirs never grow to that; a release that does otherwise may have written this store.
+    write_raw(&store, b"n\0large", &[1; 200_000]);
+    let Some(found) = trace(&store) else { return };
+    assert_eq!(found.acknowledged, COMMITS);
+    assert!(found.blobs >= COMMITS / 20, "{found:?}");
+}
+
+/// Runs the child on a store, or says why it cannot be traced.
+fn trace(store: &Path) -> Option<Found> {
+    let dir = tempfile::tempdir().unwrap();
     let trace = dir.path().join("trace");
     let result = Command::new("strace")
         .args(["-f", "-y", "-s", "64", "-e"])
         .arg(
             "trace=openat,creat,mkdir,mkdirat,rename,renameat,renameat2,link,linkat,\
-             write,writev,pwrite64,pwritev,pwritev2,ftruncate,fsync,fdatasync,sync_file_range",
+             write,writev,pwrite64,pwritev,pwritev2,fsync,fdatasync,sync_file_range",
         )
         .arg("-o")
         .arg(&trace)
         .arg(env::current_exe().unwrap())
         .args(["--exact", "sync_order::child_that_is_traced", "--nocapture"])
-        .env(DIR, &store)
+        .env(DIR, store)
         .output();
     let output = match result {
         Ok(output) => output,
         Err(error) => {
             let note = format!("skipped: strace cannot be started here ({error})\n");
             std::io::stdout().write_all(note.as_bytes()).unwrap();
-            return;
+            return None;
         }
     };
     assert!(output.status.success(), "{output:?}");
     let trace = fs::read_to_string(trace).unwrap();
-    let found = examine(&trace, &store.to_string_lossy());
-    assert_eq!(found.acknowledged, COMMITS);
-    // The trace is of what it claims to be: each commit wrote and synced the log.
-    assert!(found.log_syncs >= COMMITS, "{}", found.log_syncs);
-    assert!(found.blobs >= COMMITS / 10, "{}", found.blobs);
-    assert!(found.marker_came_first);
+    Some(examine(&trace, &store.to_string_lossy()))
 }
 
 #[derive(Debug, Default)]
@@ -170,7 +181,9 @@ fn examine(trace: &str, store: &str) -> Found {
                 found.log_syncs += u64::from(path == format!("{store}/db"));
                 marker_is_durable |= path == store && marker_is_named;
             }
-            "write" | "writev" | "pwrite64" | "pwritev" | "pwritev2" | "ftruncate" => {
+            // Not `ftruncate`: sled gives free segments at the log's end back in the background,
+            // whenever that may reach the disk.
+            "write" | "writev" | "pwrite64" | "pwritev" | "pwritev2" => {
                 let path = descriptor(arguments).expect("strace -y names it");
                 if ours(path) {
                     unsynced.0.insert(path.to_owned(), call.end);
@@ -193,9 +206,8 @@ fn examine(trace: &str, store: &str) -> Found {
                 if ours(path) && (name != "openat" || arguments.contains("O_CREAT")) {
                     unsynced.0.insert(parent(path), call.end);
                     found.blobs += u64::from(path.contains("/blobs/"));
-                    if path == format!("{store}/conf") || path == format!("{store}/db") {
-                        assert!(marker_is_durable, "{path} came before the marker");
-                        found.marker_came_first = true;
+                    if path == format!("{store}/conf") {
+                        found.marker_came_first = marker_is_durable;
                     }
                 }
             }

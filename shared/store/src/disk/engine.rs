@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_model::Resource;
+use mesh_model::{Key, Resource};
 use tokio::time::Instant;
 
 use super::files::{self, Files, io_error};
 use super::marker::{Marker, Stage};
-use super::record::{self, Record};
+use super::record::{self, DecodeError, Place};
 use super::{OpenError, lock};
 use crate::Revision;
 use crate::snapshot::{Change, Snapshot};
@@ -191,37 +191,46 @@ fn apply_bulk(
     let mut added = Vec::new();
     let mut bytes = 0;
     for change in new.changes_since(old) {
-        let key = record::encode_key(change.key());
-        match change {
-            Change::Put {
-                old: None,
-                new: resource,
-            } => {
-                let value = record::encode_resource(&resource, new.revision());
-                bytes += value.len();
-                added.push((key, value));
-                if added.len() == CHUNK || bytes >= CHUNK_BYTES {
-                    let mut batch = sled::Batch::default();
-                    for (key, value) in added.drain(..) {
-                        batch.insert(key, value);
-                    }
-                    bytes = 0;
-                    db.apply_batch(batch)?;
-                    db.flush()?;
-                    files.sync()?;
+        let (before, after) = match change {
+            Change::Put { old, new } => (old, Some(new)),
+            Change::Deleted { old } => (Some(old), None),
+        };
+        if let Some(before) = &before {
+            let key = record::encode_key(before.key());
+            if record::may_have_pieces(before) {
+                for piece in db.scan_prefix(record::pieces_prefix(&key)).keys() {
+                    last.remove(piece?);
                 }
             }
-            Change::Put { new: resource, .. } => {
-                last.insert(key, record::encode_resource(&resource, new.revision()));
-            }
-            Change::Deleted { .. } => last.remove(key),
+            last.remove(key);
+        }
+        let Some(after) = after else { continue };
+        let records = record::encode(&after, new.revision());
+        if before.is_some() {
+            // Of two operations on one key in a batch, the later one counts.
+            insert(&mut last, records);
+            continue;
+        }
+        bytes += records.iter().map(|(_, value)| value.len()).sum::<usize>();
+        added.extend(records);
+        if added.len() >= CHUNK || bytes >= CHUNK_BYTES {
+            let mut batch = sled::Batch::default();
+            insert(&mut batch, added.drain(..));
+            bytes = 0;
+            db.apply_batch(batch)?;
+            db.flush()?;
+            files.sync()?;
         }
     }
-    for (key, value) in added {
-        last.insert(key, value);
-    }
+    insert(&mut last, added);
     last.insert(record::STATE, record::encode_state(new.revision()));
     Ok(last)
+}
+
+fn insert(batch: &mut sled::Batch, records: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) {
+    for (key, value) in records {
+        batch.insert(key, value);
+    }
 }
 
 /// All that the records say.
@@ -229,33 +238,93 @@ fn apply_bulk(
 struct Found {
     revision: Option<Revision>,
     resources: Vec<Arc<Resource>>,
-    /// The keys of resources of a step that was never completed.
+    /// The keys of resources of a step that was never completed, and of parts too many.
     incomplete: Vec<sled::IVec>,
     unknown: u64,
 }
 
+/// A resource of which not all parts were read yet.
+struct Partial {
+    key: Key,
+    records: Vec<sled::IVec>,
+    value: Vec<u8>,
+    len: usize,
+}
+
+impl Partial {
+    fn start(key: Key, record: sled::IVec, value: &[u8]) -> Result<Self, DecodeError> {
+        Ok(Self {
+            key,
+            len: record::decode_len(value)?,
+            records: vec![record],
+            value: value.to_vec(),
+        })
+    }
+
+    fn is_complete(&self) -> bool {
+        self.value.len() >= self.len
+    }
+}
+
+impl Found {
+    fn add(
+        &mut self,
+        partial: &mut Option<Partial>,
+        record: sled::IVec,
+        value: &[u8],
+    ) -> Result<(), DecodeError> {
+        match record::decode_key(&record)? {
+            Place::State => self.revision = Some(record::decode_state(value)?),
+            Place::Resource(_) if partial.is_some() => return Err(MISSING.into()),
+            Place::Resource(key) => *partial = Some(Partial::start(key, record, value)?),
+            Place::Piece(number) => match partial {
+                Some(partial) if partial.records.len() == number as usize => {
+                    partial.records.push(record);
+                    partial.value.extend_from_slice(value);
+                }
+                Some(_) => return Err(MISSING.into()),
+                None => self.incomplete.push(record),
+            },
+            Place::Unknown => self.unknown += 1,
+        }
+        if let Some(complete) = partial.take_if(|partial| partial.is_complete()) {
+            let (resource, revision) = record::decode(complete.key, &complete.value)?;
+            // The store's own record has a smaller key than any resource, so it came first.
+            if revision > self.revision.unwrap_or_default() {
+                self.incomplete.extend(complete.records);
+            } else {
+                self.resources.push(Arc::new(resource));
+            }
+        }
+        Ok(())
+    }
+}
+
+const MISSING: &str = "a part is missing before it";
+
 fn load(dir: &Path, db: &sled::Db) -> Result<Found, OpenError> {
     let mut found = Found::default();
-    let mut newest = Revision::default();
-    // The store's own record has a smaller key than any resource, so it comes first.
+    let mut partial = None;
     let mut records = db.iter();
     while let Some((key, value)) = guard(|| records.next().transpose()).map_err(sled_error(dir))? {
-        let record = record::decode(&key, &value).map_err(|source| OpenError::Record {
-            path: dir.to_owned(),
-            record: String::from_utf8_lossy(&key).into_owned(),
-            source,
-        })?;
-        match record {
-            Record::State(revision) => {
-                newest = revision;
-                found.revision = Some(revision);
-            }
-            Record::Resource(_, revision) if revision > newest => found.incomplete.push(key),
-            Record::Resource(resource, _) => found.resources.push(Arc::new(resource)),
-            Record::Unknown => found.unknown += 1,
-        }
+        found
+            .add(&mut partial, key.clone(), &value)
+            .map_err(record_error(dir, &key))?;
     }
-    Ok(found)
+    match partial {
+        Some(partial) => Err(record_error(dir, &partial.records[0])(MISSING.into())),
+        None => Ok(found),
+    }
+}
+
+fn record_error(dir: &Path, key: &[u8]) -> impl FnOnce(DecodeError) -> OpenError {
+    let record = String::from_utf8_lossy(key).into_owned();
+    let path = dir.to_owned();
+    move |source| OpenError::Record {
+        path,
+        record,
+        source,
+    }
 }
 
 /// Removes the bulk of a step that was never completed. Written before anything else, so that no
