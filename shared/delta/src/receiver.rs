@@ -330,5 +330,4 @@ impl TypeState {
 }
 
 #[cfg(test)]
-#[path = "receiver/tests.rs"]
 mod tests;

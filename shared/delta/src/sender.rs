@@ -241,8 +241,8 @@ impl<T: TypeSet> Sender<T> {
         for (name, sent) in &entries {
             state.queue.remove(name);
             if let Some(entry) = state.entries.get_mut(name) {
-                if let (Some(sent), Some(held)) = (sent, &entry.held)
-                    && sent.version != held.version
+                if let Some(sent) = sent
+                    && entry.possible().any(|held| held.version != sent.version)
                 {
                     updated.push(name.clone());
                 }
@@ -357,5 +357,4 @@ fn compare<T: TypeSet>(state: &mut TypeState<T>, old: &Items<T>, new: &Items<T>)
 }
 
 #[cfg(test)]
-#[path = "sender/tests.rs"]
 mod tests;

@@ -92,6 +92,8 @@ pub(super) struct EnvoyPeer {
     held: BTreeMap<(Kind, Name), (Item<Kind>, u64)>,
     /// Endpoints and routes that it asked for.
     named: BTreeMap<Kind, BTreeSet<Name>>,
+    /// Whether the sender knows of what is held only by name and version.
+    has_resumed: bool,
     /// Clusters that were updated and wait for endpoints.
     warming: BTreeSet<Name>,
 }
@@ -102,6 +104,7 @@ impl EnvoyPeer {
             manners,
             held: BTreeMap::new(),
             named: BTreeMap::new(),
+            has_resumed: false,
             warming: BTreeSet::new(),
         }
     }
@@ -236,6 +239,7 @@ impl Peer for EnvoyPeer {
         if !resumes {
             *self = Self::new(self.manners);
         }
+        self.has_resumed = resumes;
         let types = Kind::ALL.iter();
         types.filter_map(|&ty| self.first_request(ty)).collect()
     }
@@ -276,11 +280,7 @@ impl Peer for EnvoyPeer {
                     continue;
                 }
                 let offered = offers.snapshot.items(ty).get(&name);
-                let is_blocked = offered.is_some_and(|item| {
-                    item.needs
-                        .iter()
-                        .any(|(ty, need)| *ty == Kind::Cluster && !self.holds(*ty, need))
-                });
+                let is_blocked = offered.is_some_and(|item| self.is_blocked(&item.needs, offers));
                 if is_blocked || offered.is_some_and(|item| offers.refuses(ty, &name, item)) {
                     continue;
                 }
@@ -304,6 +304,19 @@ impl Peer for EnvoyPeer {
 }
 
 impl EnvoyPeer {
+    /// Whether a cluster is missing, as far as a sender can know: who applies the good part of a
+    /// refused response, and refuses what comes next, leaves it in doubt about the good part.
+    fn is_blocked(&self, needs: &[(Kind, Name)], offers: &Offers<Kind>) -> bool {
+        let is_missing = |name: &Name| {
+            let offered = offers.snapshot.items(Kind::Cluster).get(name);
+            let is_refused = offered.is_some_and(|item| offers.refuses(Kind::Cluster, name, item));
+            !self.holds(Kind::Cluster, name) || (self.manners == Manners::Grudging && is_refused)
+        };
+        needs
+            .iter()
+            .any(|(ty, name)| *ty == Kind::Cluster && is_missing(name))
+    }
+
     /// Whether something that is no longer offered is rightly still there: what it belongs to, or
     /// what uses it, could not be replaced.
     fn is_kept(&self, ty: Kind, name: &Name, offers: &Offers<Kind>) -> bool {
@@ -312,8 +325,10 @@ impl EnvoyPeer {
             offered.is_some_and(|offered| offered.version == item.version)
         };
         let need = (ty, name.clone());
+        // Nobody knows what an old item needs that the sender has not sent on this stream.
         let is_used = self.held.iter().any(|((ty, user), (item, _))| {
-            item.needs.contains(&need) && !is_current(*ty, user, item)
+            let may_need = item.needs.contains(&need) || (self.has_resumed && !ty.lingers());
+            may_need && !is_current(*ty, user, item)
         });
         let cluster = self.held.get(&(Kind::Cluster, name.clone()));
         let has_old_cluster = ty == Kind::Endpoint

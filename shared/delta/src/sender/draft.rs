@@ -185,23 +185,29 @@ fn retry<T: TypeSet>(
     (draft.len() > 0).then_some(draft)
 }
 
-/// Adds the name to the draft if it may be sent now.
+/// Adds the name to the draft if it may be sent now. Returns whether nothing is left out: a
+/// removal that has to wait leaves out nothing that is offered.
 fn take<T: TypeSet>(
     order: &mut Order<'_, T>,
     draft: &mut Draft<T>,
     name: &Name,
     found: &mut Found<T>,
 ) -> bool {
-    match order.step(draft.ty, name) {
-        Step::Send(item) => draft.resources.push((name.clone(), item)),
-        Step::Remove => draft.removed.push(name.clone()),
-        wait @ (Step::Blocked { until } | Step::Deferred { until }) => {
-            if let Some(until) = until {
-                found.wake_at(until);
-            }
-            found.waits.push((draft.ty, name.clone(), wait));
-            return false;
+    let wait = match order.step(draft.ty, name) {
+        Step::Send(item) => {
+            draft.resources.push((name.clone(), item));
+            return true;
         }
+        Step::Remove => {
+            draft.removed.push(name.clone());
+            return true;
+        }
+        wait => wait,
+    };
+    if let Step::Blocked { until: Some(until) } | Step::Deferred { until: Some(until) } = wait {
+        found.wake_at(until);
     }
-    true
+    let is_removal = matches!(wait, Step::Deferred { .. });
+    found.waits.push((draft.ty, name.clone(), wait));
+    is_removal
 }
