@@ -109,10 +109,16 @@ impl Clusters {
         self.forget(service);
     }
 
-    /// Looks at the endpoints of a service again; the routes that send requests to it.
-    pub(crate) fn refresh(&mut self, service: &str, view: &MeshView) -> Vec<ResourceName> {
+    /// The routes that send requests to a service.
+    pub(crate) fn routes(&self, service: &str) -> Vec<ResourceName> {
+        let service = self.services.get(service).into_iter();
+        service.flat_map(|s| s.routes.iter().cloned()).collect()
+    }
+
+    /// Looks at the endpoints of a service again.
+    pub(crate) fn refresh(&mut self, service: &str, view: &MeshView) {
         let Some(entry) = self.services.get_mut(service) else {
-            return Vec::new();
+            return;
         };
         for name in &entry.clusters {
             if let Some(used) = self.clusters.get_mut(name) {
@@ -120,9 +126,7 @@ impl Clusters {
                 self.changed.insert(Arc::clone(name));
             }
         }
-        let routes = entry.routes.iter().cloned().collect();
         self.check(service, view);
-        routes
     }
 
     /// The clusters that may have changed since the last call; `None` for those that are gone.

@@ -50,17 +50,28 @@ pub(crate) struct Table {
     pub(crate) name: Name,
     /// The hostnames of the port's listeners.
     listeners: Vec<Hostname>,
-    /// None of them is empty.
-    lists: BTreeMap<ListKey, RouteList>,
-    /// The listener that each host belongs to.
-    hosts: BTreeMap<Hostname, usize>,
+    /// Positions in `slots`; no list is empty.
+    lists: BTreeMap<ListKey, usize>,
+    slots: Vec<RouteList>,
+    free: Vec<usize>,
+    hosts: BTreeMap<Hostname, Host>,
     /// Lists with entries that are never reached.
     with_shadows: BTreeSet<ListKey>,
     /// Clusters by the number of routes that name them.
     clusters: BTreeMap<Name, usize>,
     needs: Option<Arc<[(EnvoyType, Name)]>>,
     is_stale: bool,
+    /// Whether there are other lists or hosts than when chains were made.
+    is_rearranged: bool,
     is_repeating: bool,
+}
+
+#[derive(Debug, Default)]
+struct Host {
+    /// The listener that it belongs to.
+    listener: usize,
+    /// The lists that it serves, in order, by slot.
+    chain: Vec<usize>,
 }
 
 impl Table {
@@ -71,15 +82,19 @@ impl Table {
             .iter()
             .map(|listener| listener.hostname.clone())
             .collect();
+        let hosts = (0..).map(Host::of).zip(&listeners);
         Self {
             name: port.route_config_name(),
-            hosts: listeners.iter().cloned().zip(0..).collect(),
+            hosts: hosts.map(|(host, name)| (name.clone(), host)).collect(),
             listeners,
             lists: BTreeMap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
             with_shadows: BTreeSet::new(),
             clusters: BTreeMap::new(),
             needs: None,
             is_stale: true,
+            is_rearranged: true,
             is_repeating: true,
         }
     }
@@ -109,35 +124,52 @@ impl Table {
     /// Adds an entry to a list.
     pub(crate) fn insert(&mut self, key: &ListKey, position: Arc<Position>, entry: Entry) {
         self.is_stale = true;
-        if !self.lists.contains_key(key) {
-            let (listener, hostname) = key;
-            if self.owner(hostname) == Some(*listener) {
-                self.hosts.insert(hostname.clone(), *listener);
-            }
-        }
-        self.lists
-            .entry(key.clone())
-            .or_default()
-            .insert(position, entry);
-        self.note_shadows(key);
+        let slot = match self.lists.get(key) {
+            Some(slot) => *slot,
+            None => self.add_list(key),
+        };
+        self.slots[slot].insert(position, entry);
+        self.note_shadows(key, slot);
     }
 
     /// Removes an entry from a list.
     pub(crate) fn remove(&mut self, key: &ListKey, position: &Arc<Position>) {
-        let Some(list) = self.lists.get_mut(key) else {
+        let Some(slot) = self.lists.get(key).copied() else {
             return;
         };
         self.is_stale = true;
-        list.remove(position);
-        if list.is_empty() {
-            self.lists.remove(key);
-            let (listener, hostname) = key;
-            let is_own = self.listeners.contains(hostname);
-            if !is_own && self.hosts.get(hostname) == Some(listener) {
-                self.hosts.remove(hostname);
-            }
+        self.slots[slot].remove(position);
+        self.note_shadows(key, slot);
+        if self.slots[slot].is_empty() {
+            self.remove_list(key, slot);
         }
-        self.note_shadows(key);
+    }
+
+    fn add_list(&mut self, key: &ListKey) -> usize {
+        self.is_rearranged = true;
+        let (listener, hostname) = key;
+        if self.owner(hostname) == Some(*listener) {
+            let host = Host::of(*listener);
+            self.hosts.entry(hostname.clone()).or_insert(host);
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(RouteList::default());
+            self.slots.len() - 1
+        });
+        self.lists.insert(key.clone(), slot);
+        slot
+    }
+
+    fn remove_list(&mut self, key: &ListKey, slot: usize) {
+        self.is_rearranged = true;
+        self.lists.remove(key);
+        self.slots[slot] = RouteList::default();
+        self.free.push(slot);
+        let (listener, hostname) = key;
+        let is_of_list = |host: &Host| host.listener == *listener;
+        if !self.listeners.contains(hostname) && self.hosts.get(hostname).is_some_and(is_of_list) {
+            self.hosts.remove(hostname);
+        }
     }
 
     /// Takes note of a route that names a cluster.
@@ -165,7 +197,7 @@ impl Table {
         self.with_shadows
             .iter()
             .filter_map(|key| self.lists.get(key))
-            .flat_map(RouteList::shadowed)
+            .flat_map(|slot| self.slots[*slot].shadowed())
     }
 
     /// Whether the hosts that routes name serve the routes that name no hostname, too.
@@ -179,43 +211,44 @@ impl Table {
             return None;
         }
         self.is_stale = false;
-        self.is_repeating = self.repeated() <= MAX_REPEATED;
+        let is_repeating = self.repeated() <= MAX_REPEATED;
+        if self.is_rearranged || is_repeating != self.is_repeating {
+            self.is_repeating = is_repeating;
+            self.rearrange();
+        }
         let mut hasher = Sha256::new();
         hasher.update(no_routes);
-        let mut parts = Vec::with_capacity(self.hosts.len());
+        let mut sizes = Vec::with_capacity(self.hosts.len());
         let mut length = assemble::field_len(field::NAME, self.name.len());
-        let mut lists = std::mem::take(&mut self.lists);
         // `*` and the wildcards last, as people expect; to Envoy the order is all the same.
-        for (hostname, listener) in self.hosts.iter().rev() {
-            let chain = self.chain(&lists, hostname, *listener);
-            let mut content = 0;
+        for (hostname, host) in self.hosts.iter().rev() {
             hasher.update(hostname.as_str());
             hasher.update([0]);
-            for key in &chain {
-                let summary = lists.get_mut(key).expect("chains are of lists").summarize();
-                content += summary.length;
+            let mut size = 0;
+            for slot in &host.chain {
+                let summary = self.slots[*slot].summarize();
+                size += summary.length;
                 hasher.update(summary.hash);
             }
-            if content == 0 {
-                content = no_routes.len();
+            if host.chain.is_empty() {
+                size = no_routes.len();
             }
-            content += assemble::field_len(field::NAME, hostname.as_str().len());
-            content += assemble::field_len(field::DOMAINS, hostname.as_str().len());
-            length += assemble::field_len(field::VIRTUAL_HOSTS, content);
-            parts.push((hostname, content, chain));
+            size += assemble::field_len(field::NAME, hostname.as_str().len());
+            size += assemble::field_len(field::DOMAINS, hostname.as_str().len());
+            length += assemble::field_len(field::VIRTUAL_HOSTS, size);
+            sizes.push(size);
         }
-        self.lists = lists;
         let mut out = BytesMut::with_capacity(length + 8);
         assemble::put_field(field::NAME, self.name.as_bytes(), &mut out);
-        for (hostname, content, chain) in parts {
-            assemble::put_header(field::VIRTUAL_HOSTS, content, &mut out);
+        for ((hostname, host), size) in self.hosts.iter().rev().zip(sizes) {
+            assemble::put_header(field::VIRTUAL_HOSTS, size, &mut out);
             assemble::put_field(field::NAME, hostname.as_str().as_bytes(), &mut out);
             assemble::put_field(field::DOMAINS, hostname.as_str().as_bytes(), &mut out);
-            if chain.is_empty() {
+            if host.chain.is_empty() {
                 out.extend_from_slice(no_routes);
             }
-            for key in &chain {
-                self.lists[key].write(&mut out);
+            for slot in &host.chain {
+                self.slots[*slot].write(&mut out);
             }
         }
         // An absent wrapper would mean true for a configuration that is not delivered by RDS.
@@ -248,48 +281,46 @@ impl Table {
             .map(|(index, _)| index)
     }
 
-    /// The lists that a host serves, in order.
-    fn chain(
-        &self,
-        lists: &BTreeMap<ListKey, RouteList>,
-        hostname: &Hostname,
-        listener: usize,
-    ) -> Vec<ListKey> {
-        std::iter::successors(Some(hostname.clone()), Hostname::parent)
-            .map(|name| (listener, name))
-            .filter(|(_, name)| {
-                let repeats = name == &self.listeners[listener] && name != hostname;
-                self.is_repeating || !repeats
-            })
-            .filter(|key| lists.contains_key(key))
-            .collect()
+    /// Makes the chains of all hosts.
+    fn rearrange(&mut self) {
+        self.is_rearranged = false;
+        for (hostname, host) in &mut self.hosts {
+            let own = &self.listeners[host.listener];
+            host.chain = std::iter::successors(Some(hostname.clone()), Hostname::parent)
+                .filter(|name| self.is_repeating || name != own || name == hostname)
+                .filter_map(|name| self.lists.get(&(host.listener, name)).copied())
+                .collect();
+        }
     }
 
     /// How many entries hosts repeat that are written for their listener's hostname.
     fn repeated(&self) -> usize {
         let mut hosts = vec![0; self.listeners.len()];
-        for (hostname, listener) in &self.hosts {
-            if hostname != &self.listeners[*listener] {
-                hosts[*listener] += 1;
+        for (hostname, host) in &self.hosts {
+            if hostname != &self.listeners[host.listener] {
+                hosts[host.listener] += 1;
             }
         }
-        self.listeners
-            .iter()
-            .enumerate()
-            .filter_map(|(index, own)| Some((index, self.lists.get(&(index, own.clone()))?.len())))
-            .map(|(index, entries)| entries * hosts[index])
+        let own = self.listeners.iter().cloned().enumerate();
+        own.filter_map(|key| Some((key.0, *self.lists.get(&key)?)))
+            .map(|(listener, slot)| self.slots[slot].len() * hosts[listener])
             .sum()
     }
 
-    fn note_shadows(&mut self, key: &ListKey) {
-        if self
-            .lists
-            .get(key)
-            .is_some_and(|list| !list.shadowed().is_empty())
-        {
-            self.with_shadows.insert(key.clone());
-        } else {
+    fn note_shadows(&mut self, key: &ListKey, slot: usize) {
+        if self.slots[slot].shadowed().is_empty() {
             self.with_shadows.remove(key);
+        } else {
+            self.with_shadows.insert(key.clone());
+        }
+    }
+}
+
+impl Host {
+    fn of(listener: usize) -> Self {
+        Self {
+            listener,
+            chain: Vec::new(),
         }
     }
 }

@@ -75,8 +75,8 @@ struct Placed {
     entries: Vec<(usize, ListKey, Arc<Position>)>,
     /// Clusters that its entries name, by port.
     clusters: Vec<(usize, Name)>,
-    /// Services that it sends requests to, and where it says so.
-    services: Vec<(Arc<str>, String)>,
+    /// Services that it sends requests to.
+    services: Vec<Arc<str>>,
     findings: BTreeSet<Finding>,
 }
 
@@ -133,28 +133,31 @@ impl Translator {
         if starts_over {
             self.start_over();
             for (name, route) in &now.routes {
-                self.place(name, route, &now);
+                self.place(name, &Decoded::new(route), &now);
             }
         } else {
             for change in before.routes.diff(&now.routes) {
                 match change {
-                    DiffItem::Add(name, route) => self.place(name, route, &now),
+                    DiffItem::Add(name, route) => self.place(name, &Decoded::new(route), &now),
                     DiffItem::Update {
                         new: (name, route), ..
                     } => {
                         self.displace(name);
-                        self.place(name, route, &now);
+                        self.place(name, &Decoded::new(route), &now);
                     }
                     DiffItem::Remove(name, _) => self.displace(name),
                 }
             }
             for change in before.services.diff(&now.services) {
-                let (DiffItem::Add(service, _)
-                | DiffItem::Update {
-                    new: (service, _), ..
+                match change {
+                    DiffItem::Update { new, .. } => self.clusters.refresh(new.0, &now),
+                    DiffItem::Add(service, _) | DiffItem::Remove(service, _) => {
+                        self.clusters.refresh(service, &now);
+                        for route in self.clusters.routes(service) {
+                            self.note(&route, &now);
+                        }
+                    }
                 }
-                | DiffItem::Remove(service, _)) = change;
-                self.refresh(service, &now);
             }
         }
         self.publish(view.revision(), &now, is_first)
@@ -280,9 +283,10 @@ impl Translator {
                 ));
             }
             if !placed.entries.is_empty() {
-                for (service, path) in route::services(http) {
-                    let service = self.clusters.acquire_service(service, name);
-                    placed.services.push((service, path));
+                for service in route::services(http).into_keys() {
+                    placed
+                        .services
+                        .push(self.clusters.acquire_service(service, name));
                 }
             }
         } else {
@@ -315,15 +319,8 @@ impl Translator {
             self.tables[*port].release_cluster(cluster);
             self.clusters.release(cluster);
         }
-        for (service, _) in &placed.services {
+        for service in &placed.services {
             self.clusters.release_service(service, name);
-        }
-    }
-
-    /// Takes note that the endpoints of a service changed.
-    fn refresh(&mut self, service: &str, now: &MeshView) {
-        for route in self.clusters.refresh(service, now) {
-            self.note(&route, now);
         }
     }
 
@@ -332,7 +329,7 @@ impl Translator {
         let Some(placed) = self.routes.get(name) else {
             return;
         };
-        let lacks_service = |(service, _): &(Arc<str>, String)| !now.services.contains_key(service);
+        let lacks_service = |service: &Arc<str>| !now.services.contains_key(service);
         if placed.findings.is_empty() && !placed.services.iter().any(lacks_service) {
             self.reported.remove(name);
         } else {
@@ -408,17 +405,9 @@ impl Translator {
         });
         let routes = self.reported.iter().flat_map(|name| {
             let placed = &self.routes[name];
-            let resource = now.routes.get(name);
-            let unknown = placed
-                .services
-                .iter()
-                .filter(|(service, _)| !now.services.contains_key(service))
-                .filter_map(move |(service, path)| {
-                    let message = format!(
-                        "no Dataplane offers the service {service:?}; requests sent there get 503"
-                    );
-                    Some(Finding::about(&resource?.resource, path.clone(), message))
-                });
+            let route = now.routes.get(name).map(Decoded::new);
+            let unknown = route.map(|route| unknown_services(&route, now));
+            let unknown = unknown.into_iter().flatten();
             placed.findings.iter().cloned().chain(unknown)
         });
         let shadows = self.tables.iter().flat_map(Table::shadowed);
@@ -437,6 +426,20 @@ impl Translator {
     }
 }
 
+/// A finding for each service of a route that no Dataplane offers.
+fn unknown_services(route: &Decoded<MeshGatewayRoute>, now: &MeshView) -> Vec<Finding> {
+    let services = route::http(route).map(route::services).unwrap_or_default();
+    services
+        .into_iter()
+        .filter(|(service, _)| !now.services.contains_key(*service))
+        .map(|(service, path)| {
+            let message =
+                format!("no Dataplane offers the service {service:?}; requests sent there get 503");
+            Finding::about(&route.resource, path, message)
+        })
+        .collect()
+}
+
 /// What to say about an entry that another one hides, if its author would want to know.
 fn shadow(hidden: &Position, first: &Position, now: &MeshView) -> Option<Finding> {
     // A prefix beside an exact match of the same path is how one writes an exception.
@@ -445,7 +448,7 @@ fn shadow(hidden: &Position, first: &Position, now: &MeshView) -> Option<Finding
     if is_exception || is_same_rule {
         return None;
     }
-    let resource = &now.routes.get(&hidden.source.name)?.resource;
+    let resource = now.routes.get(&hidden.source.name)?;
     Some(Finding::about(
         resource,
         format!(

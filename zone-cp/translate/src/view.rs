@@ -1,7 +1,6 @@
 //! What a zone holds, arranged for translation.
 //!
-//! Fed one resource at a time; each version of a resource is decoded once, here. Clones share
-//! structure, so a [`crate::Translator`] keeps the view it last saw and looks only at what
+//! Fed one resource at a time. Clones share structure, so a [`crate::Translator`] keeps the view it last saw and looks only at what
 //! differs.
 //!
 //! **Invariant:** a view is a function of the set of resources in it, not of the order in which
@@ -14,7 +13,7 @@ use imbl::OrdMap;
 use mesh_model::tags::{self, Tags};
 use mesh_model::{Key, MeshName, Resource, ResourceName, ResourceType, labels};
 use mesh_proto::mesh::dataplane::networking::inbound::State;
-use mesh_proto::mesh::{Dataplane, MeshGateway, MeshGatewayRoute};
+use mesh_proto::mesh::{Dataplane, MeshGateway};
 
 /// The resources of a zone that shape the configuration of gateways. Cloning is cheap.
 #[derive(Debug, Clone, Default)]
@@ -80,7 +79,9 @@ fn is_read(ty: ResourceType) -> bool {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct MeshView {
     pub(crate) gateways: OrdMap<ResourceName, Arc<Decoded<MeshGateway>>>,
-    pub(crate) routes: OrdMap<ResourceName, Arc<Decoded<MeshGatewayRoute>>>,
+    /// Not decoded: an encoded route takes a tenth of the memory, and is read again only when
+    /// it changed or its gateway did.
+    pub(crate) routes: OrdMap<ResourceName, Arc<Resource>>,
     pub(crate) dataplanes: OrdMap<ResourceName, Arc<Resource>>,
     /// Endpoints by service.
     pub(crate) services: OrdMap<Arc<str>, Service>,
@@ -90,10 +91,11 @@ impl MeshView {
     fn put(&mut self, name: &ResourceName, resource: &Arc<Resource>) {
         match resource.key().ty() {
             ResourceType::MeshGateway => {
-                self.gateways.insert(name.clone(), Decoded::new(resource));
+                let gateway = Arc::new(Decoded::new(resource));
+                self.gateways.insert(name.clone(), gateway);
             }
             ResourceType::MeshGatewayRoute => {
-                self.routes.insert(name.clone(), Decoded::new(resource));
+                self.routes.insert(name.clone(), Arc::clone(resource));
             }
             ResourceType::Dataplane => {
                 self.remove_endpoints(name);
@@ -175,12 +177,13 @@ pub(crate) struct Decoded<M> {
 }
 
 impl<M: mesh_model::SpecMessage> Decoded<M> {
-    fn new(resource: &Arc<Resource>) -> Arc<Self> {
-        Arc::new(Self {
+    /// Decodes a resource.
+    pub(crate) fn new(resource: &Arc<Resource>) -> Self {
+        Self {
             resource: Arc::clone(resource),
             spec: resource.decode(),
             age: Age::of(resource),
-        })
+        }
     }
 }
 
