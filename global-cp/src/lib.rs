@@ -10,7 +10,6 @@
 
 pub mod cli;
 mod defaults;
-mod metrics;
 mod policy;
 mod secrets;
 mod server;

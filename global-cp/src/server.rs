@@ -16,7 +16,6 @@ use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 
 use crate::defaults::{self, Wanted};
-use crate::metrics::StoreMetrics;
 use crate::policy::Rules;
 use crate::startup::{self, Listeners};
 use crate::sync::{self, Sync};
@@ -80,6 +79,7 @@ impl GlobalCp {
         let (trigger, shutdown) = shutdown::channel();
         let mut tasks = JoinSet::new();
         let kds = &config.multizone.global.kds;
+        let kds_metrics = mesh_kds::Metrics::default();
         let sync = Sync::start(
             sync::Settings {
                 store: Arc::clone(&store),
@@ -88,6 +88,7 @@ impl GlobalCp {
                 tls: identities.kds,
                 max_message: usize::try_from(kds.max_msg_size)?,
                 subscription_limit: usize::try_from(config.metrics.zone.subscription_limit)?,
+                metrics: kds_metrics.clone(),
             },
             &mut tasks,
             shutdown.clone(),
@@ -109,10 +110,8 @@ impl GlobalCp {
         let metrics = Metrics::new();
         let mut registry = Registry::default();
         metrics.register(&mut registry);
-        registry.register_collector(Box::new(StoreMetrics {
-            store: Arc::clone(&store),
-            disk,
-        }));
+        kds_metrics.register(&mut registry);
+        mesh_store::register_metrics(&mut registry, Arc::clone(&store), disk);
         let router = mesh_api::router(context(&config, Arc::clone(&store), metrics));
         if let Some(listener) = listeners.http {
             let router = router.clone();

@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) max_message: usize,
     /// How many subscriptions of a zone are kept.
     pub(crate) subscription_limit: usize,
+    /// What is counted.
+    pub(crate) metrics: mesh_kds::Metrics,
 }
 
 /// The running server.
@@ -58,6 +60,7 @@ impl Sync {
             tls,
             max_message,
             subscription_limit,
+            metrics,
         } = settings;
         let address = listener.local_addr()?;
         let book = Arc::new(ZoneBook::new(
@@ -87,6 +90,7 @@ impl Sync {
             book: book.clone(),
             node,
             max_message,
+            metrics,
         };
         let server = Server::new(config, shutdown.clone());
         let router = server.routes().into_axum_router();

@@ -31,6 +31,7 @@ use crate::dataplane::bootstrap::{self, ServerCertificate};
 use crate::dataplane::registration::Registrar;
 use crate::dataplane::server;
 use crate::inventory::insight::InsightBook;
+use crate::metrics::Metrics as ProxyMetrics;
 
 /// How long gateways wait after the last word of the control plane at shutdown.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -74,8 +75,9 @@ impl ZoneCp {
     /// What could not be opened, bound or read, and what to do about it.
     pub async fn start(config: Config, shutdown: Shutdown) -> anyhow::Result<Self> {
         tls::install_crypto_provider();
-        let store = open_store(&config).await?;
+        let (store, disk) = open_store(&config).await?;
         Starting {
+            disk,
             zone: config.multizone.zone.name.clone(),
             instance_id: instance::instance_id().to_owned(),
             store,
@@ -128,6 +130,8 @@ struct Starting {
     zone: ZoneName,
     instance_id: String,
     store: SharedStore,
+    /// The store again, if it is on disk.
+    disk: Option<Arc<Disk>>,
     tasks: JoinSet<()>,
     shutdown: Shutdown,
 }
@@ -149,9 +153,10 @@ impl Starting {
             .await
             .context("cannot close the insights of the last run")?;
 
-        let data_plane = self.start_data_plane(&identity, insights)?;
-        let global = self.start_sync()?;
         let mut registry = Registry::default();
+        mesh_store::register_metrics(&mut registry, Arc::clone(&self.store), self.disk.take());
+        let data_plane = self.start_data_plane(&identity, insights, &mut registry)?;
+        let global = self.start_sync(&mut registry)?;
         let (api_http, api_https) = self.start_api(&mut registry)?;
         let diagnostics = self.start_diagnostics(registry)?;
 
@@ -184,7 +189,10 @@ impl Starting {
         &mut self,
         identity: &Identity,
         insights: Arc<InsightBook>,
+        registry: &mut Registry,
     ) -> anyhow::Result<SocketAddr> {
+        let metrics = ProxyMetrics::default();
+        metrics.register(registry);
         let settings = &self.config.dp_server;
         let listener = bind(serve::all_interfaces(settings.port), "KUMA_DP_SERVER_PORT")?;
         let address = listener.local_addr()?;
@@ -209,6 +217,7 @@ impl Starting {
                 registrar: Arc::clone(&registrar),
                 insights: Arc::clone(&insights),
                 settings: GatewaySettings::default(),
+                metrics,
             },
             self.shutdown.clone(),
         );
@@ -263,14 +272,20 @@ impl Starting {
     }
 
     /// The connection to the global, for a zone that has one.
-    fn start_sync(&mut self) -> anyhow::Result<Option<watch::Receiver<State>>> {
+    fn start_sync(
+        &mut self,
+        registry: &mut Registry,
+    ) -> anyhow::Result<Option<watch::Receiver<State>>> {
         let settings = &self.config.multizone.zone;
         let Some(address) = &settings.global_address else {
             tracing::info!("no global address (multizone.zone.globalAddress): the zone runs alone");
             return Ok(None);
         };
         let tls = address.is_tls().then(|| global_tls(settings)).transpose()?;
+        let metrics = mesh_kds::Metrics::default();
+        metrics.register(registry);
         let client = Client::new(client::Config {
+            metrics,
             zone: self.zone.clone(),
             target: Target {
                 host: address.host().to_owned(),
@@ -386,13 +401,14 @@ impl Starting {
     }
 }
 
-async fn open_store(config: &Config) -> anyhow::Result<SharedStore> {
+async fn open_store(config: &Config) -> anyhow::Result<(SharedStore, Option<Arc<Disk>>)> {
     match config.store.type_ {
-        StoreType::Memory => Ok(Arc::new(Memory::new())),
+        StoreType::Memory => Ok((Arc::new(Memory::new()), None)),
         StoreType::Sled => {
             let dir = config.general.work_dir.join("zone");
             let opened = tokio::task::spawn_blocking(move || Disk::open(&dir, Role::Zone)).await?;
-            Ok(Arc::new(opened?))
+            let disk = Arc::new(opened?);
+            Ok((disk.clone(), Some(disk)))
         }
     }
 }

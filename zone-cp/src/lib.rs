@@ -11,5 +11,7 @@ pub mod cli;
 pub mod control_plane;
 pub mod dataplane;
 pub mod inventory;
+mod metrics;
 
 pub use control_plane::{Addresses, ZoneCp};
+pub use metrics::Metrics;

@@ -31,6 +31,7 @@ pub use self::gate::known_cluster_id;
 use crate::intake::Intake;
 use crate::kind::Kind;
 use crate::mapping::Mapping;
+use crate::metrics::Metrics;
 use crate::peer::{Naming, NodeInfo, write_zone_metadata};
 use crate::projection::Projection;
 use crate::stream::receive::{Applied, Receiving};
@@ -55,6 +56,8 @@ pub struct Config {
     pub node: NodeInfo,
     /// The identity of the zone's store.
     pub store_id: Uuid,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 /// Where the connection to the global stands.
@@ -198,6 +201,7 @@ impl Client {
 
     /// GlobalToZoneSync: this zone subscribes to what the global owns.
     async fn down(&self, channel: Channel) -> Result<Infallible, End> {
+        let _open = self.config.metrics.stream("down");
         let (tx, rx) = mpsc::channel(CHANNEL);
         let mut client = self.sync_client(channel);
         let mut on_applied = |applied: Applied<'_>| {
@@ -206,6 +210,7 @@ impl Client {
                 changes,
                 refused,
             } = applied;
+            self.config.metrics.applied(kind, changes, refused.len());
             self.enter(State::Following);
             tracing::debug!(type_url = %kind, changes, "took what the global sent");
             for one in refused {
@@ -229,13 +234,18 @@ impl Client {
 
     /// ZoneToGlobalSync: this zone reports what it owns.
     async fn up(&self, channel: Channel) -> Result<Infallible, End> {
+        let _open = self.config.metrics.stream("up");
         let (tx, rx) = mpsc::channel(CHANNEL);
         let mut client = self.sync_client(channel);
+        let metrics = &self.config.metrics;
         let mut on_event = |happened: send::Happened<'_>| match happened {
+            send::Happened::Opened(_) => {}
+            send::Happened::Sent(kind) => metrics.sent(kind),
+            send::Happened::Acked(kind) => metrics.answered(kind, true),
             send::Happened::Rejected(kind, text) => {
+                metrics.answered(kind, false);
                 tracing::warn!(type_url = %kind, "the global rejected resources: {text}");
             }
-            send::Happened::Opened(_) | send::Happened::Sent(_) | send::Happened::Acked(_) => {}
         };
         let kinds: Vec<Kind> = Kind::up().collect();
         let projection = |naming| match naming {

@@ -15,6 +15,7 @@ mod convert;
 pub mod intake;
 mod kind;
 pub mod mapping;
+mod metrics;
 pub mod peer;
 mod projection;
 pub mod server;
@@ -22,4 +23,5 @@ mod stream;
 pub mod wire;
 
 pub use kind::Kind;
+pub use metrics::Metrics;
 pub use projection::Projection;

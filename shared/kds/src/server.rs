@@ -31,6 +31,7 @@ use self::registry::{Registry, StreamKind};
 use crate::intake::Intake;
 use crate::kind::Kind;
 use crate::mapping::Mapping;
+use crate::metrics::Metrics;
 use crate::peer::{Naming, NodeInfo, ZonePeer};
 use crate::projection::Projection;
 use crate::stream::receive::{Applied, Open, Receiving};
@@ -81,6 +82,8 @@ pub struct Config {
     pub node: NodeInfo,
     /// The largest message to send or take, in bytes.
     pub max_message: usize,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 /// The services, before they are given a port.
@@ -189,6 +192,7 @@ impl Server {
         let span = tracing::info_span!("kds", zone.name = %peer.zone, direction);
         let zone = peer.zone.clone();
         let shutdown = self.inner.shutdown.clone();
+        let open = self.inner.config.metrics.stream(direction);
         let task = async move {
             let end = tokio::select! {
                 end = run => end,
@@ -196,7 +200,7 @@ impl Server {
                 () = shutdown.wait() => End::Shutdown,
             };
             closed();
-            drop(seat);
+            drop((seat, open));
             match &end {
                 End::PeerGone | End::Shutdown => {
                     tracing::info!("zone {zone}: {direction} stream ended: {end}");
@@ -238,6 +242,7 @@ impl KdsSyncService for Server {
                     };
                     Arc::clone(&inner.projections[name])
                 };
+                let metrics = &inner.config.metrics;
                 let mut on_event = |happened: send::Happened<'_>| {
                     let count = |kind: Kind, what| {
                         book.counted(stream, &peer.zone, kind.resource_type().name(), what);
@@ -252,10 +257,17 @@ impl KdsSyncService for Server {
                             );
                             book.opened(stream, &peer, node);
                         }
-                        send::Happened::Sent(kind) => count(kind, Counted::Sent),
-                        send::Happened::Acked(kind) => count(kind, Counted::Acked),
+                        send::Happened::Sent(kind) => {
+                            metrics.sent(kind);
+                            count(kind, Counted::Sent);
+                        }
+                        send::Happened::Acked(kind) => {
+                            metrics.answered(kind, true);
+                            count(kind, Counted::Acked);
+                        }
                         send::Happened::Rejected(kind, text) => {
                             tracing::warn!(type_url = %kind, "zone {} rejected resources: {text}", peer.zone);
+                            metrics.answered(kind, false);
                             count(kind, Counted::Rejected);
                         }
                     }
@@ -302,6 +314,7 @@ impl KdsSyncService for Server {
                         changes,
                         refused,
                     } = applied;
+                    inner.config.metrics.applied(kind, changes, refused.len());
                     tracing::debug!(type_url = %kind, changes, "took what zone {} reports", peer.zone);
                     for one in refused {
                         tracing::warn!(

@@ -18,6 +18,7 @@
 mod batch;
 mod disk;
 mod memory;
+mod metrics;
 mod snapshot;
 
 use std::fmt;
@@ -30,6 +31,7 @@ use tokio::sync::watch;
 pub use batch::{Batch, CommitError, Expect, Op};
 pub use disk::{Disk, OpenError, Role, Stats};
 pub use memory::Memory;
+pub use metrics::register_metrics;
 pub use snapshot::{Change, Snapshot};
 
 /// A store's counter: +1 per committed batch.

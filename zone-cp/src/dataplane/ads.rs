@@ -43,6 +43,7 @@ use self::node::Introduction;
 use super::registration::{RegisterError, Registrar, Registration};
 use super::views::Views;
 use crate::inventory::insight::{Counted, InsightBook};
+use crate::metrics::{Metrics, OpenStream as CountedStream};
 
 /// Room for an unanswered response of every type.
 const CHANNEL: usize = 32;
@@ -64,6 +65,8 @@ pub struct Config {
     pub insights: Arc<InsightBook>,
     /// Settings of every gateway.
     pub settings: Settings,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 /// The ADS service.
@@ -236,6 +239,7 @@ struct OpenStream<'a> {
     /// What Envoy refused last, so that the log has it once.
     refused: Vec<ProtoFinding>,
     start: Instant,
+    _counted: CountedStream,
 }
 
 impl Drop for OpenStream<'_> {
@@ -275,6 +279,7 @@ impl<'a> OpenStream<'a> {
             findings: Vec::new(),
             refused: Vec::new(),
             start: Instant::now(),
+            _counted: config.metrics.stream(),
         }
     }
 
@@ -335,12 +340,19 @@ impl<'a> OpenStream<'a> {
         if latest.get(self.registration.key()).is_none() {
             return;
         }
+        let begun = Instant::now();
         let view = self.inner.views.at(latest);
         if let Some(translation) = self.translator.update(&view) {
+            self.inner.config.metrics.translated(begun.elapsed());
             self.sender.offer(translation.snapshot);
             self.findings = translation.findings;
             self.report();
         }
+    }
+
+    fn count(&self, ty: EnvoyType, what: Counted) {
+        self.inner.config.metrics.response(ty, what);
+        self.inner.config.insights.counted(self.insight, ty, what);
     }
 
     /// Puts what may go out into the channel.
@@ -353,10 +365,7 @@ impl<'a> OpenStream<'a> {
                 removed = response.removed.len(),
                 "push"
             );
-            self.inner
-                .config
-                .insights
-                .counted(self.insight, response.ty, Counted::Sent);
+            self.count(response.ty, Counted::Sent);
             let message = to_wire(response, &self.inner.config.instance_id);
             self.outbox
                 .try_send(Ok(message))
@@ -395,16 +404,15 @@ impl<'a> OpenStream<'a> {
             .sender
             .on_request(self.start.elapsed(), from_wire(ty, request))
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let insights = &self.inner.config.insights;
         match event {
             Event::Acked { .. } => {
-                insights.counted(self.insight, ty, Counted::Acked);
+                self.count(ty, Counted::Acked);
                 if !self.refused.is_empty() {
                     self.report();
                 }
             }
             Event::Nacked { text, .. } => {
-                insights.counted(self.insight, ty, Counted::Rejected);
+                self.count(ty, Counted::Rejected);
                 tracing::debug!(
                     type_url = ty.type_url(),
                     "the proxy refused a response: {text}"

@@ -163,6 +163,7 @@ impl Global {
             book: book.clone(),
             node: global_node(),
             max_message: 10 << 20,
+            metrics: mesh_kds::Metrics::default(),
         };
         let server = Server::new(config, shutdown.clone());
         let routes = server.routes();
@@ -231,6 +232,7 @@ impl Zone {
                 tls: None,
                 max_message: 10 << 20,
             },
+            metrics: mesh_kds::Metrics::default(),
             store_id: store.id().0,
             store: Arc::clone(&store),
             node,

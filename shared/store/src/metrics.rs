@@ -1,21 +1,26 @@
-//! What this control plane counts, beside the requests of its API.
+//! What a store can tell about itself, read when somebody asks.
 
 use std::sync::Arc;
 
 use mesh_model::ResourceType;
-use mesh_store::{Disk, SharedStore};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Unit;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::{Disk, SharedStore};
 
 /// The state of the store at the moment somebody asks.
 #[derive(Debug)]
-pub(crate) struct StoreMetrics {
-    pub(crate) store: SharedStore,
-    /// The store again, if it is on disk.
-    pub(crate) disk: Option<Arc<Disk>>,
+struct StoreMetrics {
+    store: SharedStore,
+    disk: Option<Arc<Disk>>,
+}
+
+/// Makes the state of a store readable; `disk` is the store again, if it is on disk.
+pub fn register_metrics(registry: &mut Registry, store: SharedStore, disk: Option<Arc<Disk>>) {
+    registry.register_collector(Box::new(StoreMetrics { store, disk }));
 }
 
 impl Collector for StoreMetrics {
