@@ -53,6 +53,12 @@ trait Peer: std::fmt::Debug {
     fn check(&self, offers: &Offers<Self::Type>) -> Result<(), String>;
 }
 
+/// All items of some types.
+type Items<T> = Vec<(T, imbl::OrdMap<Name, Item<T>>)>;
+
+/// A name of a type gets a version, or goes. The mask says what a route needs.
+type Change = (usize, usize, Option<u8>, u8);
+
 /// What the world has offered so far.
 #[derive(Debug)]
 struct Offers<T: TypeSet> {
@@ -77,7 +83,7 @@ impl<T: TypeSet> Offers<T> {
         }
     }
 
-    fn replace(&mut self, items: Vec<(T, imbl::OrdMap<Name, Item<T>>)>) {
+    fn replace(&mut self, items: Items<T>) {
         let revision = self.snapshot.revision() + 1;
         self.snapshot = self.snapshot.with(revision, items);
         for &ty in T::ALL {
@@ -93,8 +99,8 @@ impl<T: TypeSet> Offers<T> {
 /// Something that happens.
 #[derive(Debug, Clone)]
 enum Happening {
-    /// Names get these versions, or go. The mask says what a route needs.
-    Change(Vec<(usize, usize, Option<u8>, u8)>),
+    /// Several changes in one offer.
+    Change(Vec<Change>),
     /// The sender sends what it may, up to this many responses.
     Send(usize),
     /// A message arrives at the receiver, or at the sender.
@@ -137,8 +143,8 @@ fn refusals() -> impl Strategy<Value = BTreeSet<Content>> {
 /// Makes an offer of a list of changes: what each kind of stream allows.
 trait Scene {
     type Type: TypeSet;
-    fn change(&mut self, changes: &[(usize, usize, Option<u8>, u8)]);
-    fn items(&self) -> Vec<(Self::Type, imbl::OrdMap<Name, Item<Self::Type>>)>;
+    fn change(&mut self, changes: &[Change]);
+    fn items(&self) -> Items<Self::Type>;
 }
 
 /// A connection that may do something to a response.

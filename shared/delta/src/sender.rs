@@ -7,6 +7,7 @@
 //! **Invariant:** nothing is sent before the first offer. A store that is not loaded yet must not
 //! look like an empty one.
 
+mod answer;
 mod draft;
 mod entry;
 mod ordering;
@@ -120,6 +121,11 @@ impl<T: TypeSet> Sender<T> {
         self.offered = Some(snapshot);
         self.is_settled = false;
         true
+    }
+
+    /// The revision of what is offered; `None` before the first offer.
+    pub fn revision(&self) -> Option<u64> {
+        self.offered.as_ref().map(Snapshot::revision)
     }
 
     /// Takes in what the receiver says.

@@ -36,7 +36,8 @@ pub trait TypeSet: Copy + Debug + Eq + Hash + Ord + Send + Sync + 'static {
 
     /// Whether an item that needs an item of this type is never sent before that was accepted.
     /// Otherwise it is sent after [`Policy::need_timeout`](crate::Policy::need_timeout) all the
-    /// same. Unless overridden, lingering types are hard needs.
+    /// same. Unless overridden, lingering types are hard needs. A receiver that does not
+    /// subscribe to a hard need never gets what needs it.
     fn is_hard_need(self) -> bool {
         self.lingers()
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use imbl::OrdMap;
 
-use super::{Manners, NAMES, Offers, Peer, Scene};
+use super::{Change, Items, Manners, NAMES, Offers, Peer, Scene};
 use crate::testkit::Kind;
 use crate::{Item, Name, Request, Response, TypeSet};
 
@@ -21,7 +21,7 @@ pub(super) struct Gateway {
 impl Scene for Gateway {
     type Type = Kind;
 
-    fn change(&mut self, changes: &[(usize, usize, Option<u8>, u8)]) {
+    fn change(&mut self, changes: &[Change]) {
         for &(ty, name, version, mask) in changes {
             let items = match Kind::ALL[ty] {
                 Kind::Cluster => &mut self.clusters,
@@ -42,7 +42,7 @@ impl Scene for Gateway {
         }
     }
 
-    fn items(&self) -> Vec<(Kind, OrdMap<Name, Item<Kind>>)> {
+    fn items(&self) -> Items<Kind> {
         let plain = |items: &BTreeMap<usize, u8>| -> OrdMap<_, _> {
             items
                 .iter()

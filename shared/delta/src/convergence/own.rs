@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use imbl::OrdMap;
 
-use super::{Manners, NAMES, Offers, Peer, Scene};
+use super::{Change, Items, Manners, NAMES, Offers, Peer, Scene};
 use crate::testkit::Plain;
 use crate::{
     Item, Name, Receiver, Rejection, Request, Response, Resume, TypeSet, Verdict, Version,
@@ -19,7 +19,7 @@ pub(super) struct Things {
 impl Scene for Things {
     type Type = Plain;
 
-    fn change(&mut self, changes: &[(usize, usize, Option<u8>, u8)]) {
+    fn change(&mut self, changes: &[Change]) {
         for (ty, name, version, _) in changes {
             let items = &mut self.items[ty % 2];
             let name = Name::from(NAMES[*name]);
@@ -32,7 +32,7 @@ impl Scene for Things {
         }
     }
 
-    fn items(&self) -> Vec<(Plain, OrdMap<Name, Item<Plain>>)> {
+    fn items(&self) -> Items<Plain> {
         let items = self.items.iter().cloned();
         Plain::ALL.iter().copied().zip(items).collect()
     }
