@@ -19,8 +19,8 @@ use crate::{output, yaml};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  meridian apply -f examples/
-  meridian apply -f examples/gateway.yaml -f examples/routes.yaml --dry-run
+  meridian apply -f examples/global/
+  meridian apply -f examples/global/mesh.yaml -f examples/global/gateway.yaml --dry-run
   meridian apply -f route.yaml -v service=cart
   generate-routes | meridian apply -f -")]
 pub(crate) struct Args {

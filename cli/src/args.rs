@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use mesh_runtime::version::LONG_VERSION;
 
-use crate::{apply, delete, generate, get, health, inspect, render, version};
+use crate::{accept_cluster, apply, delete, generate, get, health, inspect, render, version};
 
 /// The command line of Meridian, a multi-zone mesh-gateway control plane.
 #[derive(Debug, Parser)]
@@ -17,7 +17,7 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  meridian apply -f examples/
+  meridian apply -f examples/global/
   meridian get meshgateways
   meridian inspect meshgatewayroute shop";
 
@@ -30,6 +30,7 @@ pub(crate) enum Command {
     Delete(delete::Args),
     Generate(generate::Args),
     Render(render::Args),
+    AcceptCluster(accept_cluster::Args),
     Version(version::Args),
     Health(health::Args),
 }
@@ -43,6 +44,7 @@ impl Command {
             Self::Delete(args) => delete::run(args).await,
             Self::Generate(args) => generate::run(args).await,
             Self::Render(args) => render::run(args).await,
+            Self::AcceptCluster(args) => accept_cluster::run(args).await,
             Self::Version(args) => version::run(args).await,
             Self::Health(args) => health::run(args).await,
         }

@@ -16,7 +16,7 @@ use reqwest::{Method, StatusCode, Url};
 use serde_json::Value;
 
 pub(crate) use connection::{Connection, TlsArgs, parse_address};
-pub(crate) use error::{Error, Problem};
+pub(crate) use error::Error;
 pub(crate) use list::{Listing, Window};
 
 /// A control plane to ask. Cloning is cheap.
@@ -83,11 +83,12 @@ impl Server {
         answer.json()
     }
 
-    /// As [`Self::get`], where not to exist is an answer too.
+    /// Asks for a resource; that there is none is an answer too.
     pub(crate) async fn find(&self, path: &str) -> Result<Option<Value>, Error> {
         match self.get(path).await {
-            Ok(value) => Ok(Some(value)),
-            Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(None),
+            Ok(value @ Value::Object(_)) => Ok(Some(value)),
+            Ok(other) => Err(Error::strange(&self.url(path), &other.to_string())),
+            Err(error) if error.refused_with(StatusCode::NOT_FOUND) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -97,17 +98,10 @@ impl Server {
         let answer = self.send(Method::PUT, path, Some(body)).await?;
         let warnings = match answer.body.trim() {
             "" => Vec::new(),
-            _ => answer.json()?["warnings"]
-                .as_array()
-                .map(|list| {
-                    list.iter()
-                        .map(|text| {
-                            text.as_str()
-                                .map_or_else(|| text.to_string(), str::to_owned)
-                        })
-                        .collect()
-                })
-                .unwrap_or_default(),
+            _ => match answer.json()? {
+                Value::Object(said) => warnings(said.get("warnings")),
+                _ => return Err(Error::strange(&answer.url, &answer.body)),
+            },
         };
         Ok(Written {
             is_new: answer.status == StatusCode::CREATED,
@@ -181,8 +175,18 @@ struct Answer {
 
 impl Answer {
     fn json(&self) -> Result<Value, Error> {
-        serde_json::from_str(&self.body).map_err(|_why| Error::not_json(&self.url, &self.body))
+        serde_json::from_str(&self.body).map_err(|_why| Error::strange(&self.url, &self.body))
     }
+}
+
+fn warnings(list: Option<&Value>) -> Vec<String> {
+    let texts = list.and_then(Value::as_array).into_iter().flatten();
+    texts
+        .map(|text| {
+            text.as_str()
+                .map_or_else(|| text.to_string(), str::to_owned)
+        })
+        .collect()
 }
 
 /// A name as one segment of a path (RFC 3986 §3.3).

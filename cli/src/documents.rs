@@ -16,7 +16,7 @@ use mesh_model::{ResourceType, Spec, json};
 use mesh_runtime::yaml;
 use serde_json::{Map, Value, json};
 
-pub(crate) use check::parse_all;
+pub(crate) use check::{nearest, parse_all};
 pub(crate) use source::{Source, read};
 pub(crate) use template::{Variable, parse_variable};
 

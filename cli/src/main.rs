@@ -3,6 +3,7 @@
 //! One module per subcommand, each with its `Args` and a `run`. What a command decides (reading
 //! documents, laying out tables) is pure code; `client` talks HTTP, `output` writes to stdout.
 
+mod accept_cluster;
 mod apply;
 mod args;
 mod client;
@@ -13,8 +14,11 @@ mod get;
 mod health;
 mod inspect;
 mod output;
+mod overview;
 mod render;
+mod table;
 mod version;
+mod words;
 mod yaml;
 
 use std::process::ExitCode;

@@ -4,6 +4,10 @@
 
 use std::io::{self, Write as _};
 
+use serde_json::Value;
+
+use crate::yaml;
+
 /// Writes a line to standard output.
 pub(crate) fn line(line: impl std::fmt::Display) -> io::Result<()> {
     text(&format!("{line}\n"))
@@ -20,6 +24,24 @@ pub(crate) fn text(text: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         result => result,
     }
+}
+
+/// How to show resources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum Format {
+    #[default]
+    Table,
+    Yaml,
+    Json,
+}
+
+/// Writes a value to standard output, as YAML if that was asked for, else as JSON.
+pub(crate) fn structured(format: Format, value: &Value) -> anyhow::Result<()> {
+    match format {
+        Format::Yaml => text(&yaml::to_string(value))?,
+        Format::Json | Format::Table => line(serde_json::to_string_pretty(value)?)?,
+    }
+    Ok(())
 }
 
 /// Writes a line to standard error; there is nobody to tell when that fails.

@@ -136,10 +136,12 @@ fn means_another_type(string: &str) -> bool {
     let is_date = string.len() >= 8
         && string.as_bytes()[..4].iter().all(u8::is_ascii_digit)
         && string.as_bytes()[4] == b'-';
+    let is_address = string.matches('.').count() > 1 && !string.contains(':');
     let is_number = string.starts_with(|c: char| c.is_ascii_digit() || c == '.')
-        && lower.chars().all(|c| c.is_ascii_hexdigit() || "._:+-xo".contains(c))
-        // Not an address.
-        && !(string.matches('.').count() > 1 && !string.contains(':'));
+        && lower
+            .chars()
+            .all(|c| c.is_ascii_hexdigit() || "._:+-xo".contains(c))
+        && !is_address;
     WORDS.contains(&lower.as_str()) || is_date || is_number
 }
 

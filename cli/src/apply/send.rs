@@ -113,8 +113,14 @@ fn is_same(item: &Item, current: &Value) -> bool {
             .meta
             .labels
             .keys()
-            .all(|key| item.labels.contains_key(key) || key.starts_with("kuma.io/"));
+            .all(|key| item.labels.contains_key(key) || is_of_control_planes(key));
     are_labels_same && current.unknown.is_empty() && current.spec == item.spec
+}
+
+fn is_of_control_planes(label: &str) -> bool {
+    ["kuma.io/", "k8s.kuma.io/", "meridian.io/"]
+        .iter()
+        .any(|prefix| label.starts_with(prefix))
 }
 
 /// Writes what a control plane had against a resource, beside the lines that it is about.
@@ -153,7 +159,7 @@ mod tests {
         let current = json!({
             "type": "Zone", "name": "east", "enabled": true,
             "creationTime": "2026-03-01T10:00:00Z",
-            "labels": {"team": "web", "kuma.io/origin": "global"},
+            "labels": {"team": "web", "kuma.io/origin": "global", "meridian.io/created": "1"},
         });
         assert!(is_same(item, &current));
         for (pointer, value) in [

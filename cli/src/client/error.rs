@@ -39,13 +39,11 @@ pub(crate) struct Problem {
 }
 
 impl Error {
-    /// The status of a refusal.
-    pub(crate) fn status(&self) -> Option<StatusCode> {
-        match self {
-            Self::Refused(problem) => Some(problem.status),
-            Self::Stranger { status, .. } => *status,
-            Self::Unreachable { .. } => None,
-        }
+    /// Whether the control plane refused, with this status.
+    ///
+    /// A page for browsers with the same status is no refusal.
+    pub(crate) fn refused_with(&self, status: StatusCode) -> bool {
+        matches!(self, Self::Refused(problem) if problem.status == status)
     }
 
     /// Whether the next request will fare no better.
@@ -86,7 +84,7 @@ impl Error {
         }
     }
 
-    pub(super) fn not_json(url: &str, body: &str) -> Self {
+    pub(super) fn strange(url: &str, body: &str) -> Self {
         Self::Stranger {
             url: url.to_owned(),
             status: None,
@@ -157,7 +155,7 @@ impl fmt::Display for Error {
                 write!(f, "{url} does not answer like a control plane: ")?;
                 match status {
                     Some(status) => write!(f, "{status}")?,
-                    None => f.write_str("this is not JSON")?,
+                    None => f.write_str("it sends something else")?,
                 }
                 if !excerpt.is_empty() {
                     write!(f, ", {excerpt:?}")?;

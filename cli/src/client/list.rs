@@ -64,7 +64,7 @@ impl Server {
     }
 
     fn no_list(&self, path: &str, answer: &Value) -> Error {
-        Error::not_json(&self.url(path), &answer.to_string())
+        Error::strange(&self.url(path), &answer.to_string())
     }
 }
 

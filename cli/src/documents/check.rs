@@ -156,17 +156,17 @@ fn writable() -> Vec<&'static str> {
 /// The one of `words` that `typed` was probably meant to be.
 pub(crate) fn nearest<'a>(typed: &str, words: &[&'a str]) -> Option<&'a str> {
     let typed = typed.to_lowercase();
-    let contains = |word: &&str| typed.len() >= 4 && word.to_lowercase().contains(&typed);
+    let contains = |word: &str| typed.len() >= 4 && word.to_lowercase().contains(&typed);
     words
         .iter()
         .map(|word| {
             let distance = strsim::damerau_levenshtein(&typed, &word.to_lowercase());
             (distance, *word)
         })
-        .filter(|(distance, word)| *distance <= typed.len().min(9) / 3)
+        .filter(|(distance, _)| *distance <= typed.len().min(9) / 3)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, word)| word)
-        .or_else(|| words.iter().copied().find(|word| contains(&word)))
+        .or_else(|| words.iter().copied().find(|word| contains(word)))
 }
 
 /// Fields that are wrong, each with what is wrong.
