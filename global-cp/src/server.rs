@@ -88,6 +88,7 @@ impl GlobalCp {
                 tls: identities.kds,
                 max_message: usize::try_from(kds.max_msg_size)?,
                 subscription_limit: usize::try_from(config.metrics.zone.subscription_limit)?,
+                flush_interval: kds.zone_insight_flush_interval,
                 metrics: kds_metrics.clone(),
             },
             &mut tasks,

@@ -4,6 +4,7 @@ mod zone_book;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mesh_kds::peer::{CpVersion, FEATURE_HASH_SUFFIX, FEATURE_ZONE_TOKEN, NodeInfo};
 use mesh_kds::server::{Config, Server};
@@ -32,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) max_message: usize,
     /// How many subscriptions of a zone are kept.
     pub(crate) subscription_limit: usize,
+    /// How long the counters of a zone may wait before they are written.
+    pub(crate) flush_interval: Duration,
     /// What is counted.
     pub(crate) metrics: mesh_kds::Metrics,
 }
@@ -60,6 +63,7 @@ impl Sync {
             tls,
             max_message,
             subscription_limit,
+            flush_interval,
             metrics,
         } = settings;
         let address = listener.local_addr()?;
@@ -67,6 +71,7 @@ impl Sync {
             Arc::clone(&store),
             &instance_id,
             subscription_limit,
+            flush_interval,
         ));
         book.close_leftovers().await?;
         let node = NodeInfo {

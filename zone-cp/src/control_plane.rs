@@ -147,6 +147,7 @@ impl Starting {
             Arc::clone(&self.store),
             &self.instance_id,
             to_usize(limit),
+            self.config.xds_server.dataplane_status_flush_interval,
         ));
         insights
             .close_leftovers()

@@ -4,7 +4,7 @@
 //! "Online" is read from open subscriptions, so this file is what makes that claim true: a
 //! subscription is written the moment a stream opens, closed the moment it ends, and those left
 //! open by a process that was killed are closed at the next start. Counters wait for
-//! [`FLUSH_INTERVAL`], because nobody needs them sooner.
+//! the flush interval, because nobody needs them sooner.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,9 +25,6 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-/// How long counters may wait before they are written (Kuma's `zoneInsightFlushInterval`).
-pub(crate) const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
-
 /// What streams said and the store has not heard yet, by zone.
 #[derive(Debug, Default)]
 struct Pending {
@@ -43,6 +40,8 @@ pub(crate) struct ZoneBook {
     store: SharedStore,
     instance_id: String,
     subscription_limit: usize,
+    /// How long counters may wait.
+    flush_interval: Duration,
     pending: Mutex<BTreeMap<ZoneName, Pending>>,
     /// Streams that are open now, with their counters.
     live: Mutex<BTreeMap<Uuid, KdsSubscription>>,
@@ -50,12 +49,19 @@ pub(crate) struct ZoneBook {
 }
 
 impl ZoneBook {
-    /// A book over `store`. Keeps the newest `subscription_limit` subscriptions of a zone.
-    pub(crate) fn new(store: SharedStore, instance_id: &str, subscription_limit: usize) -> Self {
+    /// A book over `store`. Keeps the newest `subscription_limit` subscriptions of a zone;
+    /// counters may wait for `flush_interval`.
+    pub(crate) fn new(
+        store: SharedStore,
+        instance_id: &str,
+        subscription_limit: usize,
+        flush_interval: Duration,
+    ) -> Self {
         Self {
             store,
             instance_id: instance_id.to_owned(),
             subscription_limit: subscription_limit.max(1),
+            flush_interval,
             pending: Mutex::default(),
             live: Mutex::default(),
             urgent: Notify::new(),
@@ -91,7 +97,7 @@ impl ZoneBook {
 
     /// Writes what streams say until shutdown, and a last time then.
     pub(crate) async fn run(self: Arc<Self>, shutdown: Shutdown) {
-        let mut tick = tokio::time::interval(FLUSH_INTERVAL);
+        let mut tick = tokio::time::interval(self.flush_interval);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let everything = tokio::select! {

@@ -24,8 +24,8 @@ use serde_json::{Map, Value};
 pub use self::address::{GlobalAddress, ParseAddressError};
 pub use self::schema::{
     ApiServer, Authn, BootstrapParams, BootstrapServer, Defaults, Diagnostics, DpProxyAuthn,
-    DpServer, DpServerAuthn, Environment, Gateway, General, Global, GlobalKds, Hds, HdsCheck, Http,
-    Https, Metrics, Mode, Multizone, Proxy, ProxyAuthentication, Store, StoreType, Subscriptions,
+    DpServer, DpServerAuthn, Environment, Gateway, General, Global, GlobalKds, Http, Https,
+    Metrics, Mode, Multizone, Proxy, ProxyAuthentication, Store, StoreType, Subscriptions,
     TokenIssuer, UserTokens, XdsServer, Zone, ZoneKds, ZoneProxyAuthn,
 };
 

@@ -2,7 +2,7 @@
 //! translation and of Envoy.
 //!
 //! A subscription is written the moment a stream opens and the moment it ends, findings within
-//! [`FINDINGS_DELAY`] of their change, counters every [`COUNTERS_DELAY`]. Subscriptions that an
+//! [`FINDINGS_DELAY`] of their change, counters at the interval of the configuration. Subscriptions that an
 //! earlier run left open are closed at start, so that no proxy shows online that isn't.
 
 use std::collections::BTreeMap;
@@ -23,8 +23,6 @@ use tokio::time::Instant;
 use uuid::Uuid;
 use zone_translate::EnvoyType;
 
-/// How long counters may wait (Kuma's `dataplaneStatusFlushInterval`).
-const COUNTERS_DELAY: Duration = Duration::from_secs(10);
 /// How long changed findings may wait; a burst of edits becomes one write.
 const FINDINGS_DELAY: Duration = Duration::from_millis(250);
 /// The most findings that one insight carries.
@@ -56,6 +54,8 @@ pub struct InsightBook {
     store: SharedStore,
     instance_id: String,
     subscription_limit: usize,
+    /// How long counters may wait.
+    counters_delay: Duration,
     live: Mutex<BTreeMap<Uuid, Live>>,
     /// Streams that ended and are not written yet.
     ended: Mutex<Vec<Live>>,
@@ -63,12 +63,19 @@ pub struct InsightBook {
 }
 
 impl InsightBook {
-    /// A book over `store`. Keeps the newest `subscription_limit` subscriptions of a proxy.
-    pub fn new(store: SharedStore, instance_id: &str, subscription_limit: usize) -> Self {
+    /// A book over `store`. Keeps the newest `subscription_limit` subscriptions of a proxy;
+    /// counters may wait for `counters_delay`.
+    pub fn new(
+        store: SharedStore,
+        instance_id: &str,
+        subscription_limit: usize,
+        counters_delay: Duration,
+    ) -> Self {
         Self {
             store,
             instance_id: instance_id.to_owned(),
             subscription_limit: subscription_limit.max(1),
+            counters_delay,
             live: Mutex::default(),
             ended: Mutex::default(),
             changed: Notify::new(),
@@ -133,7 +140,7 @@ impl InsightBook {
 
     /// Counts a response of the stream.
     pub fn counted(&self, stream: Uuid, ty: EnvoyType, what: Counted) {
-        self.edit(stream, COUNTERS_DELAY, |live| {
+        self.edit(stream, self.counters_delay, |live| {
             let status = live.subscription.status.get_or_insert_default();
             status.last_update_time = Some(clock::now().to_proto());
             count(status.total.get_or_insert_default(), what);

@@ -60,6 +60,7 @@ pub(crate) struct Table {
     /// Clusters by the number of routes that name them.
     clusters: BTreeMap<Name, usize>,
     needs: Option<Arc<[(EnvoyType, Name)]>>,
+    buffers: Buffers,
     is_stale: bool,
     /// Whether there are other lists or hosts than when chains were made.
     is_rearranged: bool,
@@ -93,6 +94,7 @@ impl Table {
             with_shadows: BTreeSet::new(),
             clusters: BTreeMap::new(),
             needs: None,
+            buffers: Buffers::default(),
             is_stale: true,
             is_rearranged: true,
             is_repeating: true,
@@ -238,7 +240,7 @@ impl Table {
             length += assemble::field_len(field::VIRTUAL_HOSTS, size);
             sizes.push(size);
         }
-        let mut out = BytesMut::with_capacity(length + 8);
+        let mut out = self.buffers.take(length + 8);
         assemble::put_field(field::NAME, self.name.as_bytes(), &mut out);
         for ((hostname, host), size) in self.hosts.iter().rev().zip(sizes) {
             assemble::put_header(field::VIRTUAL_HOSTS, size, &mut out);
@@ -256,7 +258,7 @@ impl Table {
         assemble::put_bool(field::IGNORE_PORT, true, &mut out);
         Some(Item {
             version: version(&self.name, hasher),
-            payload: out.freeze(),
+            payload: self.buffers.keep(out),
             needs: self.needs(),
         })
     }
@@ -313,6 +315,43 @@ impl Table {
         } else {
             self.with_shadows.insert(key.clone());
         }
+    }
+}
+
+/// The memory of large payloads, used again when nobody else holds them any more: to get as much
+/// afresh from the system takes longer than to fill it.
+#[derive(Debug, Default)]
+struct Buffers {
+    last: Bytes,
+    before: Bytes,
+}
+
+impl Buffers {
+    /// Payloads smaller than this come from the allocator.
+    const LARGE: usize = 1024 * 1024;
+
+    /// An empty buffer with room for `length` bytes.
+    fn take(&mut self, length: usize) -> BytesMut {
+        match std::mem::take(&mut self.before).try_into_mut() {
+            Ok(mut buffer) if buffer.capacity() >= length => {
+                buffer.clear();
+                buffer
+            }
+            // Some more, so that it is large enough the next time as well.
+            _ if length >= Self::LARGE => BytesMut::with_capacity(length + length / 16),
+            _ => BytesMut::with_capacity(length),
+        }
+    }
+
+    fn keep(&mut self, filled: BytesMut) -> Bytes {
+        let payload = filled.freeze();
+        let last = if payload.len() >= Self::LARGE {
+            payload.clone()
+        } else {
+            Bytes::new()
+        };
+        self.before = std::mem::replace(&mut self.last, last);
+        payload
     }
 }
 

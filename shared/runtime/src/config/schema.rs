@@ -154,8 +154,6 @@ sections! {
         tls_key_file: Option<PathBuf>,
         /// How proxies prove who they are.
         authn: DpServerAuthn,
-        /// Health discovery.
-        hds: Hds,
     }
 
     /// `dpServer.authn`.
@@ -185,37 +183,6 @@ sections! {
     TokenIssuer {
         /// Over the API.
         enable_issuer: bool,
-    }
-
-    /// `dpServer.hds`.
-    Hds {
-        /// Whether proxies are asked to check their applications.
-        enabled: bool,
-        /// How often a proxy reports.
-        #[serde(with = "text::duration")]
-        interval: Duration,
-        /// How often what to check is computed again.
-        #[serde(with = "text::duration")]
-        refresh_interval: Duration,
-        /// How to check where the Dataplane doesn't say.
-        check_defaults: HdsCheck,
-    }
-
-    /// `dpServer.hds.checkDefaults`.
-    HdsCheck {
-        /// Between checks.
-        #[serde(with = "text::duration")]
-        interval: Duration,
-        /// Between checks of what has no traffic.
-        #[serde(with = "text::duration")]
-        no_traffic_interval: Duration,
-        /// For one check.
-        #[serde(with = "text::duration")]
-        timeout: Duration,
-        /// Successes until healthy.
-        healthy_threshold: u32,
-        /// Failures until unhealthy.
-        unhealthy_threshold: u32,
     }
 
     /// `diagnostics`.
@@ -318,9 +285,6 @@ sections! {
     Subscriptions {
         /// The most to keep.
         subscription_limit: u32,
-        /// After how long without a sign of life one counts as gone.
-        #[serde(with = "text::duration")]
-        idle_timeout: Duration,
     }
 
     /// `xdsServer`.
@@ -331,9 +295,6 @@ sections! {
         /// How long a proxy that went without a word stays registered.
         #[serde(with = "text::duration")]
         dataplane_deregistration_delay: Duration,
-        /// How long to wait before offering again what was rejected.
-        #[serde(with = "text::duration")]
-        nack_backoff: Duration,
     }
 
     /// `proxy`.

@@ -78,22 +78,6 @@ fn check_above_zero(config: &Config, settings: &mut Settings) {
             kds.zone_insight_flush_interval.is_zero(),
         ),
         (
-            "metrics.zone.idleTimeout",
-            config.metrics.zone.idle_timeout.is_zero(),
-        ),
-        (
-            "metrics.dataplane.idleTimeout",
-            config.metrics.dataplane.idle_timeout.is_zero(),
-        ),
-        (
-            "dpServer.hds.interval",
-            config.dp_server.hds.interval.is_zero(),
-        ),
-        (
-            "dpServer.hds.refreshInterval",
-            config.dp_server.hds.refresh_interval.is_zero(),
-        ),
-        (
             "bootstrapServer.params.xdsConnectTimeout",
             config.bootstrap_server.params.xds_connect_timeout.is_zero(),
         ),

@@ -3,8 +3,8 @@
 use super::Kind::{Bool, Duration, Int, List, Port, Text};
 use super::Status::{Accepted, Fixed, Implemented, Refused};
 use super::words::{
-    ACCESS, ACCESS_RULES, ALWAYS, CIPHERS, ENVIRONMENT, LATER, MODE, NO_POLLING, STORE, TLS_MAX,
-    TLS_MIN,
+    ACCESS, ACCESS_RULES, ALWAYS, AT_START, CIPHERS, ENVIRONMENT, LATER, MODE, NO_POLLING, STORE,
+    TLS_MAX, TLS_MIN,
 };
 
 keys! {
@@ -89,7 +89,7 @@ keys! {
     "meshService.labelPropagation.allowedLabelKeys": List(&[]), Accepted(LATER);
     "meshService.labelPropagation.enabled": Bool(false), Accepted(LATER);
     "metrics.controlPlane.reportResourcesCount": Bool(true), Accepted(LATER);
-    "metrics.dataplane.idleTimeout": Duration("5m0s"), Implemented;
+    "metrics.dataplane.idleTimeout": Duration("5m0s"), Accepted(AT_START);
     "metrics.dataplane.subscriptionLimit": Int(2), Implemented;
     "metrics.mesh.bufferSize": Int(1000), Accepted(LATER);
     "metrics.mesh.eventProcessors": Int(1), Accepted(LATER);
@@ -100,7 +100,7 @@ keys! {
     "metrics.openTelemetry.enabled":
         Bool(true), Accepted(LATER), env ["KUMA_METRICS_OPENTELEMETRY_ENABLED"];
     "metrics.zone.compactFinishedSubscriptions": Bool(false), Accepted(LATER);
-    "metrics.zone.idleTimeout": Duration("5m0s"), Implemented;
+    "metrics.zone.idleTimeout": Duration("5m0s"), Accepted(AT_START);
     "metrics.zone.subscriptionLimit": Int(10), Implemented;
     "mode": MODE, Implemented;
     "multizone.global.kds.disableSOTW": Bool(false), Accepted(ALWAYS);

@@ -3,8 +3,8 @@
 use super::Kind::{Bool, Duration, Int, Ip, List, Objects, Port, Text};
 use super::Status::{Accepted, Fixed, Implemented, Refused};
 use super::words::{
-    CIPHERS, CLIENT_CERTS, DP_AUTHN, LATER, NO_POLLING, OLD_DP_AUTHN, PUBLIC_KEYS, TLS_MAX,
-    TLS_MIN, USE_SECRETS, USER_AUTHN, ZONE_AUTHN,
+    CIPHERS, CLIENT_CERTS, DP_AUTHN, LATER, NO_POLLING, NO_RESENDING, OLD_DP_AUTHN, PUBLIC_KEYS,
+    TLS_MAX, TLS_MIN, USE_SECRETS, USER_AUTHN, ZONE_AUTHN,
 };
 
 keys! {
@@ -78,32 +78,32 @@ keys! {
     "dpServer.authn.zoneProxy.zoneToken.validator.useSecrets": Bool(true), Refused(USE_SECRETS);
     "dpServer.gracefulShutdownTimeout": Duration("10s"), Accepted(LATER);
     "dpServer.hds.checkDefaults.healthyThreshold":
-        Int(1), Implemented,
+        Int(1), Accepted(LATER),
         env [
             "KUMA_DP_SERVER_HDS_CHECK_HEALTHY_THRESHOLD",
             "KUMA_DP_SERVER_HDS_CHECK_DEFAULTS_HEALTHY_THRESHOLD",
         ];
     "dpServer.hds.checkDefaults.interval":
-        Duration("1s"), Implemented,
+        Duration("1s"), Accepted(LATER),
         env ["KUMA_DP_SERVER_HDS_CHECK_INTERVAL", "KUMA_DP_SERVER_HDS_CHECK_DEFAULTS_INTERVAL"];
     "dpServer.hds.checkDefaults.noTrafficInterval":
-        Duration("1s"), Implemented,
+        Duration("1s"), Accepted(LATER),
         env [
             "KUMA_DP_SERVER_HDS_CHECK_NO_TRAFFIC_INTERVAL",
             "KUMA_DP_SERVER_HDS_CHECK_DEFAULTS_NO_TRAFFIC_INTERVAL",
         ];
     "dpServer.hds.checkDefaults.timeout":
-        Duration("2s"), Implemented,
+        Duration("2s"), Accepted(LATER),
         env ["KUMA_DP_SERVER_HDS_CHECK_TIMEOUT", "KUMA_DP_SERVER_HDS_CHECK_DEFAULTS_TIMEOUT"];
     "dpServer.hds.checkDefaults.unhealthyThreshold":
-        Int(1), Implemented,
+        Int(1), Accepted(LATER),
         env [
             "KUMA_DP_SERVER_HDS_CHECK_UNHEALTHY_THRESHOLD",
             "KUMA_DP_SERVER_HDS_CHECK_DEFAULTS_UNHEALTHY_THRESHOLD",
         ];
-    "dpServer.hds.enabled": Bool(true), Implemented;
-    "dpServer.hds.interval": Duration("5s"), Implemented;
-    "dpServer.hds.refreshInterval": Duration("10s"), Implemented;
+    "dpServer.hds.enabled": Bool(true), Accepted(LATER);
+    "dpServer.hds.interval": Duration("5s"), Accepted(LATER);
+    "dpServer.hds.refreshInterval": Duration("10s"), Accepted(LATER);
     "dpServer.port": Port(5678), Implemented;
     "dpServer.readHeaderTimeout": Duration("5s"), Accepted(LATER);
     "dpServer.tlsCertFile": Text(""), Implemented;
@@ -133,5 +133,5 @@ keys! {
     "xdsServer.dataplaneConfigurationRefreshInterval": Duration("1s"), Accepted(NO_POLLING);
     "xdsServer.dataplaneDeregistrationDelay": Duration("10s"), Implemented;
     "xdsServer.dataplaneStatusFlushInterval": Duration("10s"), Implemented;
-    "xdsServer.nackBackoff": Duration("5s"), Implemented;
+    "xdsServer.nackBackoff": Duration("5s"), Accepted(NO_RESENDING);
 }
