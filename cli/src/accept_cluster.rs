@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use serde_json::{Value, json};
 
 use crate::client::{Connection, Server};
@@ -27,9 +28,15 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let server = Server::connect(&args.connection)?;
-    let answer = server
-        .post("/accept-cluster", &json!({ "clusterId": args.id }))
-        .await?;
+    let request = json!({ "clusterId": args.id });
+    let answer = match server.post("/accept-cluster", &request).await {
+        Ok(answer) => answer,
+        Err(error) if error.is_unknown_path() => bail!(
+            "{} is not the control plane of a zone, which is the one to ask; give its --address",
+            server.url("")
+        ),
+        Err(error) => return Err(error.into()),
+    };
     output::line(describe(&args.id, &answer))?;
     Ok(ExitCode::SUCCESS)
 }

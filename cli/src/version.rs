@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use mesh_runtime::version::LONG_VERSION;
+use serde_json::Value;
 
 use crate::client::{Connection, Server};
 use crate::output;
@@ -28,12 +29,15 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let server = Server::connect(&args.connection)?;
     match server.get("/").await {
         Ok(index) => {
-            let text = |key: &str| index[key].as_str().unwrap_or("unknown").to_owned();
-            output::line(format_args!(
-                "Server: {} {}",
-                text("product"),
-                text("version")
-            ))?;
+            let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
+            let (product, version) = (text(&index["product"]), text(&index["version"]));
+            // What ours says of itself beside what it is compatible with.
+            match index["meridian"]["version"].as_str() {
+                Some(ours) => output::line(format_args!(
+                    "Server: Meridian {ours} (compatible with {product} {version})"
+                ))?,
+                None => output::line(format_args!("Server: {product} {version}"))?,
+            }
         }
         Err(error) => output::note(format_args!("Server: unknown ({error})")),
     }

@@ -17,8 +17,13 @@ const DEFAULT_ADDRESS: &str = "http://localhost:5681";
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Control plane")]
 pub(crate) struct Connection {
-    /// URL of the admin API [default: <http://localhost:5681>]
-    #[arg(long, env = "MERIDIAN_ADDRESS", value_name = "URL")]
+    // Not a default value: a context may say better.
+    #[arg(
+        long,
+        env = "MERIDIAN_ADDRESS",
+        value_name = "URL",
+        help = "URL of the admin API [default: http://localhost:5681]"
+    )]
     pub(crate) address: Option<String>,
     /// Token of a user; not needed on the control plane's own host
     #[arg(

@@ -46,6 +46,19 @@ impl Error {
         matches!(self, Self::Refused(problem) if problem.status == status)
     }
 
+    /// Whether what answers knows no such path.
+    pub(crate) fn is_unknown_path(&self) -> bool {
+        let status = match self {
+            Self::Refused(problem) => Some(problem.status),
+            Self::Stranger { status, .. } => *status,
+            Self::Unreachable { .. } => None,
+        };
+        matches!(
+            status,
+            Some(StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED)
+        )
+    }
+
     /// Whether the next request will fare no better.
     pub(crate) fn is_hopeless(&self) -> bool {
         match self {
@@ -63,8 +76,11 @@ impl Error {
             advice
         } else if source.is_timeout() {
             "the control plane is slow or cut off: try again, or give a longer --timeout"
-        } else {
+        } else if source.is_connect() {
             "check that the control plane runs there, or give another --address"
+        } else {
+            "this is no HTTP that a control plane would speak: check --address, and whether it \
+             should begin with https"
         };
         Self::Unreachable {
             url: url.to_owned(),

@@ -1,4 +1,3 @@
-use mesh_api::Settings;
 use mesh_model::ResourceType;
 
 use crate::support::{ControlPlane, meridian_with, route, routes, top};
@@ -136,11 +135,7 @@ async fn many_documents_keep_their_order_and_all_arrive() {
 
 #[tokio::test]
 async fn without_rights_it_says_how_to_get_them_once() {
-    let cp = ControlPlane::start_with(Settings {
-        localhost_is_admin: false,
-        ..Settings::default()
-    })
-    .await;
+    let cp = ControlPlane::start_closed().await;
     let secrets: Vec<_> = (0..100)
         .map(|i| format!("type: GlobalSecret\nname: s{i}\ndata: YQ==\n"))
         .collect();

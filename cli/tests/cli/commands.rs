@@ -1,4 +1,4 @@
-use mesh_api::Settings;
+use mesh_runtime::tls::Identity;
 use serde_json::{Value, json};
 
 use crate::support::{ControlPlane, meridian, route, routes};
@@ -190,13 +190,58 @@ async fn a_token_needs_a_key_and_rights() {
     assert_eq!(token.split('.').count(), 3, "{token}");
     assert!(!token.ends_with('\n'));
 
-    let closed = ControlPlane::start_with(Settings {
-        localhost_is_admin: false,
-        ..Settings::default()
-    })
-    .await;
+    let closed = ControlPlane::start_closed().await;
     let stderr = closed.run(line).await.failed();
     assert!(stderr.contains("--token-file"), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_zone_is_told_which_cluster_to_follow() {
+    let id = "0b1f7e5c-2a7f-4a53-9a55-d4c7c1a0f3be";
+    let zone = ControlPlane::start_zone().await;
+    let shown = zone.run(&format!("accept-cluster {id}")).await.ok();
+    assert!(shown.contains(id), "{shown}");
+    let stderr = zone.run("accept-cluster nonsense").await.failed();
+    assert!(stderr.contains("clusterId"), "{stderr}");
+    let global = ControlPlane::start().await;
+    let stderr = global.run(&format!("accept-cluster {id}")).await.failed();
+    assert!(
+        stderr.contains("is not the control plane of a zone"),
+        "{stderr}"
+    );
+}
+
+#[tokio::test]
+async fn tls_is_checked_unless_told_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    let identity = Identity::load_or_create(folder.path()).unwrap();
+    let cp = ControlPlane::start_with_tls(&identity).await;
+    let ca = folder.path().join("kuma-cp.crt").display().to_string();
+    cp.run(&format!("get meshes --ca-cert-file {ca}"))
+        .await
+        .ok();
+    cp.run("get meshes --skip-verify").await.ok();
+    let other = tempfile::tempdir().unwrap();
+    Identity::load_or_create(other.path()).unwrap();
+    let ca = other.path().join("kuma-cp.crt").display().to_string();
+    let stderr = cp
+        .run(&format!("get meshes --ca-cert-file {ca}"))
+        .await
+        .failed();
+    assert!(
+        stderr.contains("check the address and the CA file"),
+        "{stderr}"
+    );
+    let stderr = cp
+        .run("get meshes --ca-cert-file absent.crt")
+        .await
+        .failed();
+    assert!(stderr.contains("absent.crt"), "{stderr}");
+    let plain = cp.address.replace("https:", "http:");
+    let stderr = meridian(&["get", "meshes", "--address", &plain])
+        .await
+        .failed();
+    assert!(stderr.contains("begin with https"), "{stderr}");
 }
 
 #[tokio::test]
@@ -204,7 +249,7 @@ async fn versions_are_shown_with_and_without_a_control_plane() {
     let cp = ControlPlane::start().await;
     let shown = cp.run("version").await.ok();
     assert!(shown.starts_with("Client: Meridian "), "{shown}");
-    assert!(shown.contains("\nServer: "), "{shown}");
+    assert!(shown.contains("\nServer: Meridian "), "{shown}");
     let alone = meridian(&["version", "--address", "http://127.0.0.1:1"]).await;
     assert!(alone.stderr.contains("unknown"), "{alone:?}");
     assert_eq!(alone.ok().lines().count(), 1);

@@ -29,6 +29,27 @@ async fn the_examples_make_a_configuration_for_envoy() {
 }
 
 #[tokio::test]
+async fn envoy_accepts_what_the_examples_make() {
+    let envoy =
+        mesh_envoy_binary::locate_or_install(None, &mut |step| eprintln!("{step}")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for format in ["yaml", "json"] {
+        let text = meridian(&["render", "-f", "examples/", "-o", format])
+            .await
+            .ok();
+        let file = folder.path().join(format!("envoy.{format}"));
+        std::fs::write(&file, text).unwrap();
+        let output = tokio::process::Command::new(&envoy)
+            .args(["--mode", "validate", "--log-level", "warning", "-c"])
+            .arg(&file)
+            .output()
+            .await
+            .unwrap();
+        assert!(output.status.success(), "{format}: {output:#?}");
+    }
+}
+
+#[tokio::test]
 async fn rendering_twice_gives_the_same_bytes() {
     let arguments = ["render", "-f", "examples/", "--resources"];
     assert_eq!(

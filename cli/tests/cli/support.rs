@@ -1,14 +1,14 @@
 //! A control plane on a port of its own, and the program run against it.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 
 use mesh_api::{Context, Metrics, Mode, Open, Settings};
 use mesh_model::json::parse_document;
-use mesh_model::{Key, MeshName, Resource, ResourceName};
+use mesh_model::{Key, MeshName, Resource, ResourceName, ZoneName};
+use mesh_runtime::tls::{self, Identity};
 use mesh_runtime::{clock, serve, shutdown};
 use mesh_store::{Batch, Memory, SharedStore};
 use serde_json::{Value, json};
@@ -80,21 +80,45 @@ pub(crate) fn top() -> PathBuf {
 /// A control plane with a store in memory.
 pub(crate) struct ControlPlane {
     pub(crate) store: SharedStore,
-    address: SocketAddr,
+    pub(crate) address: String,
     _stop: shutdown::Trigger,
 }
 
 impl ControlPlane {
     /// A global one, with the mesh `default`.
     pub(crate) async fn start() -> Self {
-        Self::start_with(Settings::default()).await
+        Self::start_with(Mode::Global, Settings::default(), None).await
     }
 
-    pub(crate) async fn start_with(settings: Settings) -> Self {
+    /// One that takes nobody for an administrator without a token.
+    pub(crate) async fn start_closed() -> Self {
+        let settings = Settings {
+            localhost_is_admin: false,
+            ..Settings::default()
+        };
+        Self::start_with(Mode::Global, settings, None).await
+    }
+
+    pub(crate) async fn start_zone() -> Self {
+        let zone = ZoneName::parse("east").unwrap();
+        Self::start_with(Mode::FederatedZone { zone }, Settings::default(), None).await
+    }
+
+    /// A global one behind TLS.
+    pub(crate) async fn start_with_tls(identity: &Identity) -> Self {
+        let tls = Some(tls::server_config(identity));
+        Self::start_with(Mode::Global, Settings::default(), tls).await
+    }
+
+    async fn start_with(
+        mode: Mode,
+        settings: Settings,
+        tls: Option<Arc<rustls::ServerConfig>>,
+    ) -> Self {
         let store: SharedStore = Arc::new(Memory::new());
         let router = mesh_api::router(Context {
             store: Arc::clone(&store),
-            mode: Mode::Global,
+            mode,
             admission: Arc::new(Open),
             settings,
             config: json!({}),
@@ -105,17 +129,18 @@ impl ControlPlane {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let (stop, shutdown) = shutdown::channel();
         tokio::spawn(serve::serve(
             listener,
-            None,
+            tls,
             router,
             serve::Options::default(),
             shutdown,
         ));
         let control_plane = Self {
             store,
-            address,
+            address: format!("{scheme}://{address}"),
             _stop: stop,
         };
         control_plane
@@ -130,7 +155,7 @@ impl ControlPlane {
     }
 
     pub(crate) async fn run_with(&self, line: &str, stdin: &str) -> Run {
-        let address = format!("--address=http://{}", self.address);
+        let address = format!("--address={}", self.address);
         let mut arguments: Vec<&str> = line.split(' ').collect();
         arguments.push(&address);
         meridian_with(&arguments, stdin).await
