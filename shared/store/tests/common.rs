@@ -58,9 +58,23 @@ pub(crate) fn contents(store: &dyn Store) -> Vec<String> {
         .collect()
 }
 
-/// As a newer release would leave it.
+/// The database under a closed store. sled gives its lock back when the last of its threads has
+/// let go, a moment after it was closed.
+pub(crate) fn raw(dir: &Path) -> sled::Db {
+    for _ in 0..1_000 {
+        match sled::open(dir) {
+            Err(sled::Error::Io(error)) if error.to_string().contains("acquire lock") => {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            result => return result.unwrap(),
+        }
+    }
+    panic!("{} stays locked", dir.display());
+}
+
+/// Writes a record as a newer release would leave it.
 pub(crate) fn write_raw(dir: &Path, key: &[u8], value: &[u8]) {
-    let db = sled::open(dir).unwrap();
+    let db = raw(dir);
     db.insert(key, value).unwrap();
     db.flush().unwrap();
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use mesh_store::{Batch, Store};
 
-use crate::common::{contents, data, key, open, secret, write_raw};
+use crate::common::{contents, data, key, open, raw, secret, write_raw};
 
 #[tokio::test]
 async fn everything_is_there_after_reopening() {
@@ -68,7 +68,7 @@ async fn large_values_come_back_and_leave_nothing_behind() {
         assert_eq!(store.snapshot().len(), 3 + usize::from(step.is_some()));
     }
     // The three neighbours and the store's own record.
-    assert_eq!(sled::open(dir.path()).unwrap().len(), 4);
+    assert_eq!(raw(dir.path()).len(), 4);
 }
 
 /// sled forgets such files when the process is killed at the wrong time.
@@ -90,11 +90,7 @@ async fn no_size_of_resource_makes_files_of_its_own() {
 }
 
 fn read_raw(dir: &Path, key: &[u8]) -> Option<Vec<u8>> {
-    sled::open(dir)
-        .unwrap()
-        .get(key)
-        .unwrap()
-        .map(|v| v.to_vec())
+    raw(dir).get(key).unwrap().map(|v| v.to_vec())
 }
 
 #[tokio::test]
