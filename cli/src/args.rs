@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use mesh_runtime::version::LONG_VERSION;
 
-use crate::{accept_cluster, apply, delete, generate, get, health, inspect, render, version};
+use crate::{accept_cluster, apply, delete, generate, get, health, inspect, lab, render, version};
 
 /// The command line of Meridian, a multi-zone mesh-gateway control plane.
 #[derive(Debug, Parser)]
@@ -31,6 +31,7 @@ pub(crate) enum Command {
     Generate(generate::Args),
     Render(render::Args),
     AcceptCluster(accept_cluster::Args),
+    Lab(lab::Args),
     Version(version::Args),
     Health(health::Args),
 }
@@ -45,6 +46,7 @@ impl Command {
             Self::Generate(args) => generate::run(args).await,
             Self::Render(args) => render::run(args).await,
             Self::AcceptCluster(args) => accept_cluster::run(args).await,
+            Self::Lab(args) => lab::run(args).await,
             Self::Version(args) => version::run(args).await,
             Self::Health(args) => health::run(args).await,
         }

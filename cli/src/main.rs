@@ -13,6 +13,7 @@ mod generate;
 mod get;
 mod health;
 mod inspect;
+mod lab;
 mod output;
 mod overview;
 mod render;

@@ -5,6 +5,7 @@
 mod apply;
 mod commands;
 mod help;
+mod lab;
 mod render;
 mod strangers;
 mod support;
