@@ -3,16 +3,19 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 /// A server that answers every request with JSON: its name, the path, and the headers it saw.
-/// The header `x-backend` has its name too. Dropping it stops it.
+/// The header `x-backend` has its name too. The query says how: `delay=MS` waits first and
+/// `status=CODE` is the answer's status. Dropping it stops it.
 #[derive(Debug)]
 pub struct Backend {
     name: String,
@@ -88,7 +91,24 @@ async fn answer(
             values.push(json!(String::from_utf8_lossy(value.as_bytes())));
         }
     }
+    let query = request.uri().query().unwrap_or_default();
+    let (delay, status) = (number(query, "delay="), number(query, "status="));
     let path = request.uri().path_and_query().map_or("/", |p| p.as_str());
     let body = json!({"instance": &*name, "method": request.method().as_str(), "path": path, "seen": seen});
-    ([("x-backend", name.to_string())], axum::Json(body))
+    if let Some(delay) = delay {
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+    }
+    let status = status.and_then(|code| u16::try_from(code).ok());
+    let status = status.and_then(|code| StatusCode::from_u16(code).ok());
+    (
+        status.unwrap_or(StatusCode::OK),
+        [("x-backend", name.to_string())],
+        axum::Json(body),
+    )
+}
+
+/// The number that a query has after `name`.
+fn number(query: &str, name: &str) -> Option<u64> {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix(name));
+    value.and_then(|value| value.parse().ok())
 }

@@ -1,15 +1,19 @@
 //! Gateways: the real agent with a real Envoy.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anyhow::Context as _;
 use rustix::process::Signal;
+use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 
+use crate::ports::free_port;
 use crate::process::Process;
-use crate::{Zone, eventually};
+use crate::{Api, eventually};
 
 /// The Envoy for tests, found or installed once per process as a user's would be.
 ///
@@ -25,51 +29,44 @@ pub fn envoy() -> PathBuf {
         .clone()
 }
 
-/// A gateway Dataplane with its agent and Envoy. Dropping it kills both.
-#[derive(Debug)]
-pub struct Gateway {
-    process: Process,
-    name: String,
-    address: IpAddr,
-    client: reqwest::Client,
-    _files: TempDir,
+/// Where gateways can be started: a zone control plane, in this process or another.
+pub trait DataPlane {
+    /// Its admin API.
+    fn api(&self) -> &Api;
+    /// Where agents and Envoys connect.
+    fn data_plane(&self) -> SocketAddr;
+    /// The file with which agents verify it.
+    fn ca_file(&self) -> PathBuf;
 }
 
-impl Gateway {
-    /// Starts the gateway `name` of `service` at `address` under a zone, and waits until its
-    /// Envoy is live.
+/// An agent of a Dataplane; its Envoy may be starting. Dropping it kills both.
+#[derive(Debug)]
+pub struct Agent {
+    /// The agent.
+    pub process: Process,
+    readiness: String,
+    files: TempDir,
+}
+
+impl Agent {
+    /// Starts the agent of a Dataplane given as its document, with a token.
     ///
     /// # Errors
-    /// When it does not start.
-    pub async fn start(
-        zone: &Zone,
-        name: &str,
-        service: &str,
-        address: IpAddr,
-    ) -> anyhow::Result<Self> {
+    /// When it cannot be started.
+    pub fn start(zone: &impl DataPlane, dataplane: &Value, token: &str) -> anyhow::Result<Self> {
         let files = tempfile::tempdir()?;
-        let token = zone.api.dataplane_token("default", name).await?;
         let token_file = files.path().join("token");
         std::fs::write(&token_file, token)?;
-        let admin = free_port(address)?;
-        let dataplane = serde_json::json!({
-            "type": "Dataplane", "mesh": "default", "name": name,
-            "networking": {
-                "address": address.to_string(),
-                "gateway": {"type": "BUILTIN", "tags": {"kuma.io/service": service}},
-                "admin": {"port": admin},
-            },
-        });
         let dataplane_file = files.path().join("dataplane.json");
         std::fs::write(&dataplane_file, dataplane.to_string())?;
         let config_dir = files.path().join("config");
         std::fs::create_dir(&config_dir)?;
-        let path = |path: &std::path::Path| path.display().to_string();
+        let path = |path: &Path| path.display().to_string();
         let readiness = free_port([127, 0, 0, 1].into())?;
         let arguments = [
             "run".to_owned(),
-            format!("--cp-address=https://{}", zone.data_plane),
-            format!("--ca-cert-file={}", path(zone.ca_file())),
+            format!("--cp-address=https://{}", zone.data_plane()),
+            format!("--ca-cert-file={}", path(&zone.ca_file())),
             format!("--dataplane-file={}", path(&dataplane_file)),
             format!("--dataplane-token-file={}", path(&token_file)),
             format!("--config-dir={}", path(&config_dir)),
@@ -79,24 +76,95 @@ impl Gateway {
             "--dns-enabled=false".to_owned(),
         ];
         let environment = [("KUMA_READINESS_PORT".to_owned(), readiness.to_string())];
-        let process = Process::start("meridian-dp", arguments, environment)?;
-        let ready = format!("http://127.0.0.1:{readiness}");
+        Ok(Self {
+            process: Process::start("meridian-dp", arguments, environment)?,
+            readiness: format!("http://127.0.0.1:{readiness}"),
+            files,
+        })
+    }
+
+    /// Waits until its Envoy is live.
+    ///
+    /// # Panics
+    /// When it is not in time.
+    pub async fn ready(&self) {
         eventually(
             "the gateway is ready",
-            async || match mesh_runtime::health::ask(&ready, "/ready").await {
+            async || match mesh_runtime::health::ask(&self.readiness, "/ready").await {
                 Ok(()) => Ok(()),
-                Err(error) => Err(format!("{error}\n{}", process.log().await)),
+                Err(error) => Err(format!("{error}\n{}", self.process.log().await)),
             },
         )
         .await;
-        let client = reqwest::Client::builder().no_proxy().build()?;
+    }
+}
+
+/// A gateway Dataplane with its agent and Envoy. Dropping it kills both.
+#[derive(Debug)]
+pub struct Gateway {
+    agent: Agent,
+    name: String,
+    address: IpAddr,
+    client: reqwest::Client,
+}
+
+impl Gateway {
+    /// The document of a gateway Dataplane.
+    pub fn dataplane(name: &str, service: &str, address: IpAddr, admin_port: u16) -> Value {
+        json!({
+            "type": "Dataplane", "mesh": "default", "name": name,
+            "networking": {
+                "address": address.to_string(),
+                "gateway": {"type": "BUILTIN", "tags": {"kuma.io/service": service}},
+                "admin": {"port": admin_port},
+            },
+        })
+    }
+
+    /// Starts the gateway `name` of `service` at `address` under a zone, and waits until its
+    /// Envoy is live.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start(
+        zone: &impl DataPlane,
+        name: &str,
+        service: &str,
+        address: IpAddr,
+    ) -> anyhow::Result<Self> {
+        let token = zone.api().dataplane_token("default", name).await?;
+        let admin = free_port([127, 0, 0, 1].into())?;
+        let dataplane = Self::dataplane(name, service, address, admin);
+        let agent = Agent::start(zone, &dataplane, &token)?;
+        agent.ready().await;
         Ok(Self {
-            process,
+            agent,
             name: name.to_owned(),
             address,
-            client,
-            _files: files,
+            client: reqwest::Client::builder()
+                .no_proxy()
+                .redirect(reqwest::redirect::Policy::none())
+                .build()?,
         })
+    }
+
+    /// Where its listener of a port is.
+    pub fn at(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.address, port)
+    }
+
+    /// Asks its Envoy's admin interface; the answer with its head.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn admin(&self, path: &str) -> anyhow::Result<String> {
+        let socket = self.agent.files.path().join("config/kuma-envoy-admin.sock");
+        let mut stream = UnixStream::connect(socket).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: envoy\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await?;
+        Ok(String::from_utf8(answer)?)
     }
 
     /// Its Dataplane's name.
@@ -106,7 +174,19 @@ impl Gateway {
 
     /// The agent.
     pub fn process(&mut self) -> &mut Process {
-        &mut self.process
+        &mut self.agent.process
+    }
+
+    /// A request to the gateway; `host` is the Host header.
+    pub fn request(
+        &self,
+        method: reqwest::Method,
+        port: u16,
+        host: &str,
+        path: &str,
+    ) -> reqwest::RequestBuilder {
+        let url = format!("http://{}{path}", self.at(port));
+        self.client.request(method, url).header("host", host)
     }
 
     /// Asks the gateway; `host` is the Host header.
@@ -119,11 +199,7 @@ impl Gateway {
         host: &str,
         path: &str,
     ) -> anyhow::Result<reqwest::Response> {
-        let at = SocketAddr::new(self.address, port);
-        let request = self
-            .client
-            .get(format!("http://{at}{path}"))
-            .header("host", host);
+        let request = self.request(reqwest::Method::GET, port, host, path);
         Ok(request.send().await?)
     }
 
@@ -138,7 +214,7 @@ impl Gateway {
             anyhow::ensure!(
                 got == status,
                 "it answers {got}\n{}",
-                self.process.log().await
+                self.agent.process.log().await
             );
             let backend = response.headers().get("x-backend");
             Ok(backend
@@ -153,14 +229,7 @@ impl Gateway {
     /// # Errors
     /// When it is gone already.
     pub async fn stop(mut self) -> anyhow::Result<Option<i32>> {
-        self.process.signal(Signal::TERM)?;
-        self.process.wait().await.context("the agent ends")
+        self.agent.process.signal(Signal::TERM)?;
+        self.agent.process.wait().await.context("the agent ends")
     }
-}
-
-/// A port that is free now. Nothing else on the machine should take it before it is used.
-pub(crate) fn free_port(address: IpAddr) -> anyhow::Result<u16> {
-    Ok(std::net::TcpListener::bind((address, 0))?
-        .local_addr()?
-        .port())
 }

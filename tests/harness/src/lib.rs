@@ -5,13 +5,19 @@
 
 mod api;
 mod backend;
+mod control_plane;
 mod fleet;
 mod gateway;
+mod load;
+mod ports;
 pub mod process;
 mod wait;
 
 pub use api::Api;
 pub use backend::Backend;
-pub use fleet::{Global, Zone, ZoneOptions};
-pub use gateway::{Gateway, envoy};
+pub use control_plane::ControlPlane;
+pub use fleet::{Environment, Global, StoppedGlobal, StoppedZone, Upstream, Zone, ZoneOptions};
+pub use gateway::{Agent, DataPlane, Gateway, envoy};
+pub use load::{Load, Tally};
+pub use ports::free_port;
 pub use wait::{DEADLINE, eventually};

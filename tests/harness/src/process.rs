@@ -47,8 +47,18 @@ impl Process {
         arguments: impl IntoIterator<Item = A>,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> anyhow::Result<Self> {
-        let mut child = Command::new(binary(name)?)
-            .args(arguments)
+        Self::start_command(Command::new(binary(name)?).args(arguments), environment)
+    }
+
+    /// Starts any command; its standard error is kept.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_command(
+        command: &mut Command,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> anyhow::Result<Self> {
+        let mut child = command
             .envs(environment)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -1,35 +1,9 @@
 //! From the global's admin API to an HTTP answer in two zones, and back up.
 
-use std::net::IpAddr;
-
 use mesh_harness::{Backend, Gateway, Global, Zone, eventually};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-const PORT: u16 = 18080;
-
-fn mesh_gateway() -> Value {
-    json!({
-        "type": "MeshGateway", "mesh": "default", "name": "edge",
-        "selectors": [{"match": {"kuma.io/service": "edge-gateway"}}],
-        "conf": {"listeners": [{"port": PORT, "protocol": "HTTP"}]},
-    })
-}
-
-fn route(path: &str, service: &str) -> Value {
-    json!({
-        "type": "MeshGatewayRoute", "mesh": "default", "name": "shop",
-        "selectors": [{"match": {"kuma.io/service": "edge-gateway"}}],
-        "conf": {"http": {"rules": [{
-            "matches": [{"path": {"match": "PREFIX", "value": path}}],
-            "backends": [{"weight": 1, "destination": {"kuma.io/service": service}}],
-        }]}},
-    })
-}
-
-/// Distinct loopback addresses, so that tests can run side by side.
-fn address(last: [u8; 2]) -> IpAddr {
-    [127, 0, last[0], last[1]].into()
-}
+use crate::support::{PORT, address, mesh_gateway, route};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_route_written_once_answers_in_two_zones() -> anyhow::Result<()> {

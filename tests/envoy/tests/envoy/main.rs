@@ -1,3 +1,9 @@
 //! Requests through real Envoys that our control planes program.
 
+mod agents;
+mod answers;
+mod changes;
+mod edits;
 mod end_to_end;
+mod restarts;
+mod support;

@@ -1,0 +1,95 @@
+//! Edits under load, and edits that Envoy refuses.
+
+use anyhow::Context as _;
+use mesh_harness::{Backend, Load};
+use mesh_model::json::parse_document;
+use mesh_model::{Key, MeshName, Resource, ResourceName, Timestamp, labels};
+use mesh_store::Batch;
+use serde_json::{Value, json};
+
+use crate::support::{Fleet, HOST, PORT, named_route, route, route_of};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_edits_under_load_give_no_answer_that_nobody_configured() -> anyhow::Result<()> {
+    let fleet = Fleet::start(41).await?;
+    let basket = Backend::start("basket-1").await;
+    fleet.zone.api.apply(&basket.dataplane("basket")).await?;
+    fleet.global.api.apply(&route("/", "cart")).await?;
+    fleet.answers("/", 200).await;
+    let load = Load::start(fleet.gateway.at(PORT), HOST, "/a/b", 4);
+    for edit in 0..100_u32 {
+        // The service changes, so that a cluster comes and one goes; or a neighbour comes and
+        // goes; or the same place is described in other words.
+        let service = if edit % 2 == 0 { "basket" } else { "cart" };
+        match edit % 5 {
+            0 | 1 => fleet.global.api.apply(&route("/", service)).await?,
+            2 => fleet.global.api.apply(&route("/a", service)).await?,
+            3 => {
+                let neighbour = named_route("neighbour", "/neighbour", "basket");
+                fleet.global.api.apply(&neighbour).await?;
+                fleet.global.api.apply(&route("/a/b", service)).await?;
+            }
+            _ => {
+                let path = "/meshes/default/meshgatewayroutes/neighbour";
+                fleet.global.api.delete(path).await?;
+            }
+        }
+        load.go_on_for(u64::from(edit % 7)).await;
+    }
+    let tally = load.stop().await;
+    eprintln!("{tally}");
+    assert_eq!(
+        tally.other_than(&["200 cart-1", "200 basket-1"]),
+        0,
+        "{tally}"
+    );
+    assert!(
+        tally.other_than(&["200 cart-1"]) > 0,
+        "no edit was seen: {tally}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_envoy_refuses_leaves_the_last_accepted_routes_and_a_finding() -> anyhow::Result<()> {
+    let fleet = Fleet::start(42).await?;
+    fleet.global.api.apply(&route("/cart", "cart")).await?;
+    fleet.answers("/cart", 200).await;
+
+    // The API would refuse this pattern, which is right by its grammar and larger than Envoy's
+    // library compiles. It can still get here: from a stock global.
+    let huge = json!({"match": "REGEX", "value": "/(\\pL{500}\\pL{500}){2}"});
+    let huge = resource(&route_of("huge", huge, "cart"))?;
+    let key = huge.key().clone();
+    fleet.zone.store.commit(Batch::new().put(huge)).await?;
+    let finding = fleet.finding(&["Envoy refuses", "too large"]).await;
+    eprintln!("{finding:#}");
+    fleet.answers("/cart", 200).await;
+
+    // Once it is gone everything that waited goes live, and the finding goes.
+    fleet
+        .global
+        .api
+        .apply(&named_route("waiting", "/waiting", "cart"))
+        .await?;
+    fleet.zone.store.commit(Batch::new().delete(key)).await?;
+    fleet.answers("/waiting", 200).await;
+    mesh_harness::eventually("no finding", async || {
+        let left = crate::support::findings(&fleet.global).await?;
+        anyhow::ensure!(left.is_empty(), "{left:#?}");
+        Ok(())
+    })
+    .await;
+    Ok(())
+}
+
+/// As a zone stores what a global owns.
+fn resource(document: &Value) -> anyhow::Result<Resource> {
+    let parsed = parse_document(document)?;
+    let mesh = parsed.mesh.as_deref().map(MeshName::parse).transpose()?;
+    let key = Key::try_new(parsed.ty, mesh, ResourceName::parse(&parsed.name)?);
+    let labels = [(labels::ORIGIN.to_owned(), labels::ORIGIN_GLOBAL.to_owned())];
+    let at = Timestamp::EPOCH;
+    let key = key.context("the mesh fits the type")?;
+    Ok(Resource::new(key, labels.into(), parsed.spec, at, at))
+}
