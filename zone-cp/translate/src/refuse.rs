@@ -8,9 +8,14 @@
 use std::collections::BTreeMap;
 
 use regex_syntax::ParserBuilder;
+use regex_syntax::hir::{Hir, HirKind};
 
 /// The longest header name or value that Envoy takes.
 const MAX_HEADER: usize = 16 * 1024;
+
+/// The most that RE2 repeats something, and the reason for refusing more.
+const MAX_REPEAT: u64 = 1000;
+const TOO_MANY: &str = "a repetition count is at most 1000, also when several multiply";
 
 /// A regular expression of RE2 (<https://github.com/google/re2/wiki/Syntax>).
 pub(crate) fn regex(pattern: &str) -> Result<(), String> {
@@ -18,16 +23,32 @@ pub(crate) fn regex(pattern: &str) -> Result<(), String> {
         return Err("the regular expression is empty".to_owned());
     }
     let ours = from_re2(pattern).map_err(|reason| not_a_regex(pattern, reason))?;
-    ParserBuilder::new()
-        .build()
-        .parse(&ours)
-        .map(drop)
-        .map_err(|error| {
-            // The last line of the parser's text is the reason; those before draw the pattern.
-            let text = error.to_string();
-            let reason = text.lines().last().unwrap_or_default();
-            not_a_regex(pattern, reason.strip_prefix("error: ").unwrap_or(reason))
-        })
+    let parsed = ParserBuilder::new().build().parse(&ours).map_err(|error| {
+        // The last line of the parser's text is the reason; those before draw the pattern.
+        let text = error.to_string();
+        let reason = text.lines().last().unwrap_or_default();
+        not_a_regex(pattern, reason.strip_prefix("error: ").unwrap_or(reason))
+    })?;
+    if repeats_within(&parsed, MAX_REPEAT) {
+        Ok(())
+    } else {
+        Err(not_a_regex(pattern, TOO_MANY))
+    }
+}
+
+/// Whether counted repetitions, one inside the other, multiply to no more than `limit`.
+fn repeats_within(hir: &Hir, limit: u64) -> bool {
+    match hir.kind() {
+        HirKind::Repetition(repetition) => {
+            let count = u64::from(repetition.max.unwrap_or(repetition.min)).max(1);
+            count <= limit && repeats_within(&repetition.sub, limit / count)
+        }
+        HirKind::Capture(capture) => repeats_within(&capture.sub, limit),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => {
+            parts.iter().all(|part| repeats_within(part, limit))
+        }
+        HirKind::Empty | HirKind::Literal(_) | HirKind::Class(_) | HirKind::Look(_) => true,
+    }
 }
 
 fn not_a_regex(pattern: &str, reason: &str) -> String {
@@ -158,11 +179,12 @@ fn bounds(rest: &str) -> Result<Option<usize>, &'static str> {
     if !is_number(low) || !(high.is_empty() || is_number(high)) {
         return Ok(None);
     }
-    let is_small = |text: &str| text.is_empty() || text.parse::<u64>().is_ok_and(|n| n <= 1000);
+    let is_small =
+        |text: &str| text.is_empty() || text.parse::<u64>().is_ok_and(|n| n <= MAX_REPEAT);
     if is_small(low) && is_small(high) {
         Ok(Some(end + 1))
     } else {
-        Err("a repetition count is at most 1000")
+        Err(TOO_MANY)
     }
 }
 
@@ -203,21 +225,37 @@ pub(crate) fn header_value(value: &str) -> Result<(), String> {
     }
     let mut rest = value;
     while let Some((_, after)) = rest.split_once('%') {
-        rest = if let Some(after) = after.strip_prefix('%') {
-            after
-        } else {
-            let name = after
-                .find(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'))
-                .unwrap_or(after.len());
-            let Some((_, after)) = after[name..].split_once('%').filter(|_| name > 0) else {
-                return Err(format!(
-                    "{value:?} has a % that begins no command; write %% for a percent sign"
-                ));
-            };
-            after
-        };
+        rest = after
+            .strip_prefix('%')
+            .or_else(|| command(after))
+            .ok_or_else(|| {
+                format!("{value:?} has a % that begins no command; write %% for a percent sign")
+            })?;
     }
     Ok(())
+}
+
+/// What follows a command such as `NAME%`, `NAME(argument)%` or `NAME(argument):10%`.
+fn command(text: &str) -> Option<&str> {
+    let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let after_name = text.trim_start_matches(is_name);
+    if after_name.len() == text.len() {
+        return None;
+    }
+    if let Some(rest) = after_name.strip_prefix('%') {
+        return Some(rest);
+    }
+    let mut argument = after_name.strip_prefix('(')?;
+    // The argument may have percent signs and parentheses of its own.
+    loop {
+        let (_, after) = argument.split_once(')')?;
+        let end = after.strip_prefix(':').unwrap_or(after);
+        let end = end.trim_start_matches(|c: char| c.is_ascii_digit());
+        if let Some(rest) = end.strip_prefix('%') {
+            return Some(rest);
+        }
+        argument = after;
+    }
 }
 
 /// The weights of a rule's clusters, each added up.
@@ -252,6 +290,7 @@ mod tests {
             r"(?i)a(?P<x>b)",
             "[[:alpha:]]",
             r"\pL\d{1,1000}",
+            "(a{100}){10}",
             "[a&&b[]",
             "[]a]{",
             "x{,5}",
@@ -282,10 +321,12 @@ mod tests {
             "100%%",
             "%REQ(x-a?y)%",
             "a %DOWNSTREAM_REMOTE_ADDRESS% b",
+            "%START_TIME(%Y/%m)%%%",
+            "%REQ(a):5%",
         ] {
             assert_eq!(header_value(good), Ok(()), "{good}");
         }
-        for bad in ["100%", "% a%", "%REQ(x", "a\r\nb"] {
+        for bad in ["100%", "% a%", "%REQ(x", "%REQ(x%", "%REQ(a)b%", "a\r\nb"] {
             assert!(header_value(bad).is_err(), "{bad}");
         }
     }

@@ -46,10 +46,18 @@ pub fn bootstrap(snapshot: &Snapshot) -> Value {
     for cluster in &mut clusters {
         inline_endpoints(cluster, &endpoints);
     }
-    let layers: Vec<Value> = list(EnvoyType::Runtime)
-        .into_iter()
-        .map(|layer| json!({ "name": layer["name"], "static_layer": layer["layer"] }))
-        .collect();
+    // Without it Envoy refuses regular expressions of more than 100 instructions.
+    let limits = json!({
+        "name": "kuma",
+        "static_layer": {
+            "re2.max_program_size.error_level": u32::MAX,
+            "re2.max_program_size.warn_level": 1000,
+        },
+    });
+    let offered = list(EnvoyType::Runtime).into_iter();
+    let offered =
+        offered.map(|layer| json!({ "name": layer["name"], "static_layer": layer["layer"] }));
+    let layers: Vec<Value> = std::iter::once(limits).chain(offered).collect();
     json!({
         "static_resources": { "listeners": listeners, "clusters": clusters },
         "layered_runtime": { "layers": layers },

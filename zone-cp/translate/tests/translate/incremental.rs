@@ -313,7 +313,7 @@ fn assert_consistent(snapshot: &Snapshot) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn following_a_view_gives_what_translating_it_from_scratch_gives(
