@@ -1,0 +1,124 @@
+//! What the spine costs: from a PUT at the global to a request through an Envoy, idle processes,
+//! durable writes.
+//!
+//! `cargo bench -p mesh-benches -- [--quick] [--only a,b,c,d] [--json FILE]`
+//!
+//! The control planes are the release binaries, as processes of their own; this process has the
+//! clients, the backend and the clock. It prints a table and the same as JSON. It judges nothing
+//! but its bars, and never fails because of them: machines differ.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "a table and JSON are what a bench is run for"
+)]
+
+mod ads;
+mod answer;
+mod bare;
+mod durable;
+mod fleet;
+mod http;
+mod idle;
+mod load;
+mod machine;
+mod push;
+mod report;
+mod stats;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Context as _;
+use clap::{Parser, ValueEnum};
+
+use crate::machine::Machine;
+use crate::report::Report;
+
+/// What to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// PUT accepted to first byte on an Envoy's stream.
+    A,
+    /// PUT sent to the first answer through a real Envoy, beside Envoy's own time.
+    B,
+    /// CPU and memory of idle control planes.
+    C,
+    /// Durable writes.
+    D,
+}
+
+/// Measures the spine, with each figure beside its bar
+#[derive(Debug, Parser)]
+#[command(name = "spine")]
+struct Options {
+    /// Fewer samples and shorter waits
+    #[arg(long)]
+    quick: bool,
+    /// Parts to run: a (push), b (answer), c (idle), d (durable writes)
+    #[arg(long, value_delimiter = ',', default_value = "a,b,c,d")]
+    only: Vec<Part>,
+    /// Writes the JSON to this file, too
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Measures the binaries that are there instead of building them first
+    #[arg(long)]
+    no_build: bool,
+    /// Given by `cargo bench`; without it nothing runs
+    #[arg(long)]
+    bench: bool,
+}
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    if !options.bench {
+        println!("nothing measured: run it with cargo bench -p mesh-benches");
+        return Ok(());
+    }
+    if !options.no_build {
+        build()?;
+    }
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(run(&options))
+}
+
+/// Builds the processes that are measured, in the profile of this one.
+fn build() -> anyhow::Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--release"])
+        .args(["-p", "global-cp", "-p", "zone-cp", "-p", "meridian-dp"])
+        .status()
+        .context("cannot run cargo")?;
+    anyhow::ensure!(status.success(), "the control planes do not build");
+    Ok(())
+}
+
+async fn run(options: &Options) -> anyhow::Result<()> {
+    let work_dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    let mut report = Report::new(Machine::look(work_dir.path())?);
+    for part in &options.only {
+        let (dir, quick) = (work_dir.path(), options.quick);
+        match part {
+            Part::A => push::measure(dir, quick, &mut report).await?,
+            Part::B => answer::measure(dir, quick, &mut report).await?,
+            Part::C => idle::measure(dir, quick, &mut report).await?,
+            Part::D => durable::measure(dir, quick, &mut report).await?,
+        }
+    }
+    let json = format!("{:#}", report.to_json());
+    println!("{report}\n{json}");
+    if let Some(file) = &options.json {
+        std::fs::write(file, json).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// Says on standard error how far it is.
+fn progress(text: &str) {
+    #[expect(clippy::print_stderr, reason = "progress is for the person who waits")]
+    {
+        eprintln!("{text}");
+    }
+}

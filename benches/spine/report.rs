@@ -1,0 +1,89 @@
+//! What was measured, as a table and as JSON.
+
+use std::fmt;
+
+use mesh_runtime::clock;
+use serde_json::{Map, Value, json};
+
+use crate::machine::{self, Machine};
+
+/// Everything measured in one run.
+#[derive(Debug)]
+pub(crate) struct Report {
+    date: String,
+    machine: Machine,
+    rows: Vec<Row>,
+    details: Map<String, Value>,
+}
+
+/// One figure and its bar.
+#[derive(Debug)]
+pub(crate) struct Row {
+    /// What was measured.
+    pub(crate) what: String,
+    /// The figure, with its unit.
+    pub(crate) figure: String,
+    /// The bar, with its unit; empty for a figure without one.
+    pub(crate) bar: String,
+    /// Whether the figure meets it.
+    pub(crate) is_met: Option<bool>,
+}
+
+impl Report {
+    /// An empty report.
+    pub(crate) fn new(machine: Machine) -> Self {
+        Self {
+            date: clock::now().to_string(),
+            machine,
+            rows: Vec::new(),
+            details: Map::new(),
+        }
+    }
+
+    /// Adds a line of the table.
+    pub(crate) fn row(&mut self, row: Row) {
+        crate::progress(&format!("  {}: {}", row.what, row.figure));
+        self.rows.push(row);
+    }
+
+    /// Adds figures that are not in the table under `part`.
+    pub(crate) fn detail(&mut self, part: &str, detail: Value) {
+        if let Value::Array(list) = self.details.entry(part).or_insert_with(|| json!([])) {
+            list.push(detail);
+        }
+    }
+
+    /// All of it.
+    pub(crate) fn to_json(&self) -> Value {
+        let rows = self.rows.iter().map(|row| {
+            json!({"what": row.what, "figure": row.figure, "bar": row.bar, "met": row.is_met})
+        });
+        json!({
+            "date": self.date,
+            "machine": self.machine.to_json(),
+            "load_at_end": machine::load(),
+            "bars": rows.collect::<Vec<_>>(),
+            "details": self.details,
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\n{}: {}", self.date, self.machine)?;
+        writeln!(f, "load at the end: {}\n", machine::load())?;
+        writeln!(f, "{:<62} {:>16}  {:<30} met", "what", "figure", "bar")?;
+        for row in &self.rows {
+            let met = match row.is_met {
+                Some(true) => "yes",
+                Some(false) => "NO",
+                None => "",
+            };
+            let Row {
+                what, figure, bar, ..
+            } = row;
+            writeln!(f, "{what:<62} {figure:>16}  {bar:<30} {met}")?;
+        }
+        Ok(())
+    }
+}
