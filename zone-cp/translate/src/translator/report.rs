@@ -1,0 +1,90 @@
+//! What a translator has to report, put together from its parts.
+
+use mesh_model::ResourceType;
+use mesh_proto::mesh::MeshGatewayRoute;
+
+use super::Translator;
+use crate::finding::{Finding, MAX_FINDINGS};
+use crate::order::Position;
+use crate::route;
+use crate::table::Table;
+use crate::view::{Decoded, MeshView};
+
+impl Translator {
+    /// Everything to report, up to the limit: about the gateway, then routes and their services,
+    /// then what is never reached.
+    pub(super) fn findings(&self, now: &MeshView) -> Vec<Finding> {
+        let repetition = self.plan.gateway.iter().flat_map(|gateway| {
+            let full = self.tables.iter().filter(|table| !table.is_repeating());
+            full.map(move |table| {
+                Finding::about(
+                    gateway,
+                    "conf.listeners",
+                    format!(
+                        "{} would repeat too many routes without hostnames for the hostnames that \
+                         other routes name, so those hostnames do not serve them",
+                        table.name
+                    ),
+                )
+            })
+        });
+        let routes = self.reported.iter().flat_map(|name| {
+            let placed = &self.routes[name];
+            let route = now.routes.get(name).map(Decoded::new);
+            let unknown = route.map(|route| unknown_services(&route, now));
+            let unknown = unknown.into_iter().flatten();
+            placed.findings.iter().cloned().chain(unknown)
+        });
+        let shadows = self.tables.iter().flat_map(Table::shadowed);
+        let shadows = shadows.filter_map(|(hidden, first)| shadow(hidden, first, now));
+        let endpoints = self.clusters.findings();
+        self.plan
+            .findings
+            .iter()
+            .cloned()
+            .chain(repetition)
+            .chain(routes)
+            .chain(endpoints)
+            .chain(shadows)
+            .take(MAX_FINDINGS)
+            .collect()
+    }
+}
+
+/// A finding for each service of a route that no Dataplane offers.
+fn unknown_services(route: &Decoded<MeshGatewayRoute>, now: &MeshView) -> Vec<Finding> {
+    let services = route::http(route).map(route::services).unwrap_or_default();
+    services
+        .into_iter()
+        .filter(|(service, _)| !now.services.contains_key(*service))
+        .map(|(service, path)| {
+            let message =
+                format!("no Dataplane offers the service {service:?}; requests sent there get 503");
+            Finding::about(&route.resource, path, message)
+        })
+        .collect()
+}
+
+/// What to say about an entry that another one hides, if its author would want to know.
+fn shadow(hidden: &Position, first: &Position, now: &MeshView) -> Option<Finding> {
+    // A prefix beside an exact match of the same path is how one writes an exception.
+    let is_exception = hidden.is_implied && !first.is_implied;
+    let is_same_rule = hidden.source == first.source && hidden.rule == first.rule;
+    if is_exception || is_same_rule {
+        return None;
+    }
+    let resource = now.routes.get(&hidden.source.name)?;
+    Some(Finding::about(
+        resource,
+        format!(
+            "conf.http.rules[{}].matches[{}]",
+            hidden.rule, hidden.matching
+        ),
+        format!(
+            "never reached: rule {} of {} {} matches the same requests and comes first",
+            first.rule,
+            ResourceType::MeshGatewayRoute,
+            first.source.display_name
+        ),
+    ))
+}
