@@ -191,7 +191,7 @@ impl<S: Scene, P: Peer<Type = S::Type>> World<S, P> {
             self.happen(happening)?;
         }
         if self.sender.is_none() {
-            self.connect(false);
+            self.connect(false)?;
         }
         self.quiet()?;
         self.peer.check(&self.offers)?;
@@ -227,7 +227,7 @@ impl<S: Scene, P: Peer<Type = S::Type>> World<S, P> {
             }
             Happening::Wait(seconds) => self.now += Time::from_secs(*seconds),
             Happening::Disconnect => self.disconnect(),
-            Happening::Connect { resumes } => self.connect(*resumes),
+            Happening::Connect { resumes } => self.connect(*resumes)?,
         }
         Ok(())
     }
@@ -239,12 +239,18 @@ impl<S: Scene, P: Peer<Type = S::Type>> World<S, P> {
         self.last_request = None;
     }
 
-    fn connect(&mut self, resumes: bool) {
+    fn connect(&mut self, resumes: bool) -> Result<(), String> {
         self.disconnect();
         let mut sender = Sender::new(self.policy).with_history(History(1));
         sender.offer(self.offers.snapshot.clone());
         self.sender = Some(sender);
         self.to_sender.extend(self.peer.connect(resumes));
+        if S::Type::ALL.iter().any(|ty| ty.lingers()) {
+            // Until the receiver has said what it holds of all types, only lingering keeps what
+            // these need; that it takes no longer is given.
+            while self.deliver_request()? {}
+        }
+        Ok(())
     }
 
     fn send(&mut self) -> bool {
@@ -354,12 +360,19 @@ proptest! {
     #[test]
     fn envoy_converges(
         applies_good in any::<bool>(),
+        lingers in any::<bool>(),
         refused in refusals(),
         happenings in prop::collection::vec(happening(), 0..80),
     ) {
         let manners = if applies_good { Manners::Grudging } else { Manners::AllOrNothing };
+        let mut policy = Policy::envoy();
+        if !lingers {
+            // Waiting must not be what keeps the order.
+            policy.linger = Time::ZERO;
+            policy.need_timeout = Time::ZERO;
+        }
         let peer = EnvoyPeer::new(manners);
-        let mut world = World::new(envoy::Gateway::default(), peer, Policy::envoy(), refused);
+        let mut world = World::new(envoy::Gateway::default(), peer, policy, refused);
         run(&mut world, &happenings)?;
     }
 }

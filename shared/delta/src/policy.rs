@@ -13,7 +13,8 @@ pub struct Policy {
     /// What happens to a response that was refused as a whole.
     pub on_nack: OnNack,
     /// How long a removal of a [lingering](crate::TypeSet::lingers) type waits once nothing
-    /// needs the name any more: requests under way may still use it.
+    /// needs the name any more: requests under way may still use it, and a receiver that has
+    /// just reconnected may not have said yet what it holds of other types.
     pub linger: Duration,
     /// How long an item waits for needs that are not [hard](crate::TypeSet::is_hard_need).
     pub need_timeout: Duration,

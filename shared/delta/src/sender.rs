@@ -289,9 +289,7 @@ impl<T: TypeSet> Sender<T> {
         let state = &mut self.types[companion.index()];
         let items = offered.items(companion);
         for name in updated {
-            if items.contains_key(name) && state.covers(name) {
-                state.owe_companion(name, items);
-            }
+            state.owe_companion(name, items);
         }
     }
 

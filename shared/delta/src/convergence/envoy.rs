@@ -113,6 +113,17 @@ impl EnvoyPeer {
         self.held.contains_key(&(ty, name.clone()))
     }
 
+    /// It ignores what it gave up while it was under way.
+    fn wants(&self, ty: Kind, name: &Name) -> bool {
+        match ty {
+            Kind::Cluster | Kind::Listener => true,
+            Kind::Endpoint | Kind::Route => self
+                .named
+                .get(&ty)
+                .is_some_and(|names| names.contains(name)),
+        }
+    }
+
     /// The type whose resources an item of `ty` makes it ask for.
     fn asks_for(ty: Kind) -> Option<Kind> {
         match ty {
@@ -157,7 +168,7 @@ impl EnvoyPeer {
         let mut subscribe = Vec::new();
         let mut unsubscribe = Vec::new();
         for (name, item) in &response.resources {
-            if offers.refuses(ty, name, item) {
+            if offers.refuses(ty, name, item) || !self.wants(ty, name) {
                 continue;
             }
             let before = self
@@ -272,11 +283,7 @@ impl Peer for EnvoyPeer {
         for &ty in Kind::ALL {
             for name in NAMES {
                 let name = Name::from(name);
-                let is_named = self
-                    .named
-                    .get(&ty)
-                    .is_some_and(|names| names.contains(&name));
-                if matches!(ty, Kind::Endpoint | Kind::Route) && !is_named {
+                if !self.wants(ty, &name) {
                     continue;
                 }
                 let offered = offers.snapshot.items(ty).get(&name);

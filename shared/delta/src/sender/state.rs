@@ -270,11 +270,15 @@ impl<T: TypeSet> TypeState<T> {
     }
 
     /// As [`Self::owe`], for an item that the receiver did not ask for. It has no use for one that
-    /// it rejects; that is sent when it changes.
+    /// it rejects, or that is gone; if such a one comes back as it was, it is sent all the same.
     pub(super) fn owe_companion(&mut self, name: &Name, offered: &Items<T>) {
+        if !self.covers(name) {
+            return;
+        }
         match self.entries.get_mut(name) {
             Some(entry) if matches!(entry.phase, Phase::Rejected { .. }) => entry.is_owed = true,
-            _ => self.owe(name, true, offered),
+            None if !offered.contains_key(name) => {}
+            Some(_) | None => self.owe(name, true, offered),
         }
     }
 

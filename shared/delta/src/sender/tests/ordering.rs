@@ -227,3 +227,59 @@ fn resumed_item_of_which_nobody_knows_the_needs_keeps_clusters() {
     assert_eq!(script.ack(Route), NOTHING);
     assert_eq!(script.wait(), ["Cluster delta: -a"]);
 }
+
+#[test]
+fn items_sent_in_spite_of_their_needs_are_split_without_waiting_again() {
+    let (mut script, offer) = running();
+    script.request(Request::new(Route).subscribe(["m"]));
+    script.drain();
+    script.ack(Route);
+    let routes = [("l", route("2", &["b"])), ("m", route("1", &["b"]))];
+    script.offer(&moved(&offer).items(Route, &routes));
+    script.drain();
+    script.ack(Cluster);
+    assert_eq!(script.wait(), ["Route delta: +l@2 +m@1"]);
+    assert_eq!(script.nack(Route, ""), ["Route delta: +l@2"]);
+    assert_eq!(script.nack(Route, ""), ["Route delta: +m@1"]);
+    assert_eq!(script.ack(Route), NOTHING);
+    assert_eq!(script.sender.rejections().count(), 1);
+}
+
+#[test]
+fn what_a_refused_response_may_have_applied_keeps_its_clusters_until_that_is_known() {
+    let (mut script, offer) = running();
+    script.request(Request::new(Route).subscribe(["m"]));
+    script.drain();
+    script.ack(Route);
+    // Both routes move to b, are refused together, and b goes.
+    let offer = moved(&offer);
+    let routes = [("l", route("2", &["b"])), ("m", route("1", &["b"]))];
+    let both = offer.items(Route, &routes);
+    script.offer(&both);
+    script.drain();
+    script.ack(Cluster);
+    script.wait();
+    let back = both
+        .plain(Cluster, &["a@1"])
+        .plain(Endpoint, &["a@1"])
+        .items(Route, &[("l", route("1", &["a"]))]);
+    script.offer(&back);
+    assert_eq!(
+        script.nack(Route, ""),
+        ["Route delta: +l@1 -m"],
+        "the receiver may have either version"
+    );
+    assert_eq!(script.sender.next_deadline(), None, "and so may need b");
+    assert_eq!(script.ack(Route), NOTHING);
+    assert_eq!(script.wait(), ["Cluster delta: -b"]);
+}
+
+#[test]
+fn endpoints_that_come_back_after_a_cluster_changed_are_sent_as_they_were() {
+    let (mut script, offer) = running();
+    let gone = offer.plain(Cluster, &["a@2"]).plain(Endpoint, &[]);
+    script.offer(&gone);
+    assert_eq!(script.drain(), ["Cluster delta: +a@2"]);
+    script.offer(&gone.plain(Endpoint, &["a@1"]));
+    assert_eq!(script.drain(), ["Endpoint delta: +a@1"]);
+}

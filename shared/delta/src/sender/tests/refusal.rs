@@ -250,3 +250,21 @@ fn stock_nack_repeats_the_wildcard_and_means_nothing_by_it() {
     script.request(request);
     assert_eq!(script.drain(), NOTHING);
 }
+
+#[test]
+fn suspects_are_not_lost_when_another_type_goes_first() {
+    let offer = Offer::new().plain(MESH, &["a@1", "b@1"]);
+    let mut script = synced(Policy::own(), &offer);
+    script.request(Request::wildcard(Plain::Policy));
+    script.drain();
+    script.ack(Plain::Policy);
+    let offer = offer.plain(MESH, &[]);
+    script.offer(&offer);
+    assert_eq!(script.drain(), ["Mesh delta: -a -b"]);
+    script.offer(&offer.plain(Plain::Policy, &["p@1"]));
+    assert_eq!(
+        script.nack(MESH, ""),
+        ["Policy delta: +p@1", "Mesh delta: -a"]
+    );
+    assert_eq!(script.ack(MESH), ["Mesh delta: -b"]);
+}
