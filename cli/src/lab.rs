@@ -4,6 +4,7 @@
 //! it. [`plan`] decides what runs where, [`fleet`] brings it up, [`report`] says what was seen,
 //! [`process`] sees to it that nothing stays behind.
 
+mod ask;
 mod child;
 mod echo;
 mod examples;
@@ -51,6 +52,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Echo(echo::Args),
+    Ask(ask::Args),
     #[command(hide = true)]
     Child(child::Args),
 }
@@ -74,6 +76,7 @@ struct Options {
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Some(Command::Echo(args)) => echo::run(args).await,
+        Some(Command::Ask(args)) => ask::run(args).await,
         Some(Command::Child(args)) => child::run(&args),
         None => run_lab(args.options).await,
     }

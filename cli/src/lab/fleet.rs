@@ -8,11 +8,10 @@ use anyhow::{Context as _, ensure};
 use futures_util::future::try_join_all;
 use mesh_model::ResourceType;
 use mesh_runtime::health;
-use mesh_runtime::tls::{self, Trust};
-use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::ask::Client;
 use super::examples;
 use super::plan::{Plan, Zone};
 use super::process::{Processes, Program};
@@ -224,7 +223,7 @@ impl Fleet<'_> {
     /// Writes the MeshGateway, then the route, and asks until both gateways have the route.
     async fn apply_and_ask(&self) -> anyhow::Result<Vec<Answer>> {
         let server = server(&self.plan.global_api())?;
-        let gateways = Gateways::new()?;
+        let gateways = Client::new()?;
         let mut documents = Vec::new();
         for (_, text) in examples::global(self.plan) {
             documents.extend(examples::parse(&text)?);
@@ -283,35 +282,6 @@ impl Fleet<'_> {
             );
         }
         Ok(answers)
-    }
-}
-
-/// Asks gateways as a user's client would.
-#[derive(Debug)]
-struct Gateways(reqwest::Client);
-
-impl Gateways {
-    fn new() -> anyhow::Result<Self> {
-        // Only for plain HTTP: without it the system's certificates would be needed.
-        let tls = tls::client_config(&Trust::SkipVerify, &[])?;
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .tls_backend_preconfigured(rustls::ClientConfig::clone(&tls))
-            .build()?;
-        Ok(Self(client))
-    }
-
-    /// An answer with status 200.
-    async fn ask(&self, url: &str) -> anyhow::Result<String> {
-        let response = self.0.get(url).send().await?;
-        ensure!(response.status() == StatusCode::OK, "{}", response.status());
-        Ok(response.text().await?.trim_end().to_owned())
-    }
-
-    async fn has_no_route(&self, url: &str) -> anyhow::Result<()> {
-        let status = self.0.get(url).send().await?.status();
-        ensure!(status == StatusCode::NOT_FOUND, "{status}");
-        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 
+use super::ask::milliseconds;
 use super::fleet::Answer;
 use super::plan::Plan;
 use super::process::{Death, last_lines};
@@ -19,7 +20,7 @@ pub(super) fn answers(answers: &[Answer]) -> String {
             answer.zone.clone(),
             answer.url.clone(),
             answer.text.clone(),
-            format!("{:.1} ms", answer.after.as_secs_f64() * 1000.0),
+            milliseconds(answer.after),
         ]);
     }
     format!(
@@ -57,7 +58,7 @@ Three things to try, in another terminal of this folder:
 
   1. Edit the route, and see it live in both zones:
      sed 's|value: /cart|value: /basket|' {example} | {meridian} apply{address} -f -
-     curl {one}/basket/7 {two}/basket/7
+     {meridian} lab ask {one}/basket/7 {two}/basket/7
 
   2. See the fleet:
      {meridian} get zones{address}
@@ -142,7 +143,7 @@ mod tests {
             text(9)
         );
         assert!(
-            text(9).contains("curl http://127.0.1.1:8089/basket/7"),
+            text(9).contains("lab ask http://127.0.1.1:8089/basket/7"),
             "{}",
             text(9)
         );
