@@ -114,6 +114,24 @@ mod tests {
     }
 
     #[test]
+    fn the_image_has_the_envoy_that_the_lab_installs() {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let between = |file: &str, before: &str, after: &str| {
+            let text = fs::read_to_string(workspace.join(file)).unwrap();
+            let rest = text.split_once(before).unwrap().1;
+            rest.split_once(after).unwrap().0.to_owned()
+        };
+        assert_eq!(
+            between("Dockerfile", "ARG ENVOY_VERSION=", "\n"),
+            between(
+                "shared/envoy-binary/src/lib.rs",
+                "ENVOY_VERSION: &str = \"",
+                "\""
+            ),
+        );
+    }
+
+    #[test]
     fn names_that_lead_nowhere_are_found() {
         let root = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| fs::write(root.path().join(path), text).unwrap();
