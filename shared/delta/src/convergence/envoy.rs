@@ -94,6 +94,8 @@ pub(super) struct EnvoyPeer {
     named: BTreeMap<Kind, BTreeSet<Name>>,
     /// Whether the sender knows of what is held only by name and version.
     has_resumed: bool,
+    /// What items need that were in responses which it refused on this stream.
+    refused_needs: BTreeMap<(Kind, Name), BTreeSet<(Kind, Name)>>,
     /// Clusters that were updated and wait for endpoints.
     warming: BTreeSet<Name>,
 }
@@ -105,6 +107,7 @@ impl EnvoyPeer {
             held: BTreeMap::new(),
             named: BTreeMap::new(),
             has_resumed: false,
+            refused_needs: BTreeMap::new(),
             warming: BTreeSet::new(),
         }
     }
@@ -251,6 +254,7 @@ impl Peer for EnvoyPeer {
             *self = Self::new(self.manners);
         }
         self.has_resumed = resumes;
+        self.refused_needs.clear();
         let types = Kind::ALL.iter();
         types.filter_map(|&ty| self.first_request(ty)).collect()
     }
@@ -271,6 +275,10 @@ impl Peer for EnvoyPeer {
             let mut requests = vec![Request::ack(ty, nonce)];
             requests.extend(self.apply(&response, offers)?);
             return Ok(requests);
+        }
+        for (name, item) in &response.resources {
+            let needs = self.refused_needs.entry((ty, name.clone())).or_default();
+            needs.extend(item.needs.iter().cloned());
         }
         let mut requests = vec![Request::nack(ty, nonce, "something is refused")];
         if self.manners == Manners::Grudging {
@@ -337,9 +345,15 @@ impl EnvoyPeer {
             let may_need = item.needs.contains(&need) || (self.has_resumed && !ty.lingers());
             may_need && !is_current(*ty, user, item)
         });
+        // A refused response leaves it in doubt what of it was applied, as long as what comes next
+        // is refused as well.
+        let may_be_used = self.refused_needs.iter().any(|((ty, user), needs)| {
+            let offered = offers.snapshot.items(*ty).get(user);
+            needs.contains(&need) && offered.is_some_and(|item| offers.refuses(*ty, user, item))
+        });
         let cluster = self.held.get(&(Kind::Cluster, name.clone()));
         let has_old_cluster = ty == Kind::Endpoint
             && cluster.is_some_and(|(item, _)| !is_current(Kind::Cluster, name, item));
-        is_used || has_old_cluster
+        is_used || may_be_used || has_old_cluster
     }
 }
