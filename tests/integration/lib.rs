@@ -1,0 +1,1 @@
+//! The processes agree over real sockets; see `tests/`.

@@ -1,1 +1,0 @@
-//! The processes agree over real sockets.

@@ -1,0 +1,12 @@
+//! Control planes over real sockets: what they say on the wire, and what hostile peers get.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+mod kds_faults;
+mod recorded;
+mod replay_global;
+mod replay_zone;
+mod support;
