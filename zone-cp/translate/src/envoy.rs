@@ -110,6 +110,12 @@ impl TypeSet for EnvoyType {
     fn lingers(self) -> bool {
         matches!(self, Self::Cluster | Self::Endpoint)
     }
+
+    fn is_hard_need(self) -> bool {
+        // A route to a cluster that Envoy hasn't got is answered with 500; one whose endpoints
+        // are late is only answered late.
+        self == Self::Cluster
+    }
 }
 
 /// A message that is one of Envoy's resources or extension configurations.
