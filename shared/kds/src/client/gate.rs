@@ -24,7 +24,9 @@ fn config(snapshot: &Snapshot, name: &str) -> Option<String> {
     Some(resource.decode::<system::Config>().config).filter(|id| !id.is_empty())
 }
 
-/// Lets a stream pass once its cluster id is the known one.
+/// Lets a stream pass once its cluster id was seen to be the known one, or is the first that this
+/// zone follows. Until then other types wait, so that a zone never holds anything of a global
+/// whose id it doesn't.
 #[derive(Debug)]
 pub(crate) struct ClusterGate {
     known: Option<String>,
@@ -33,27 +35,28 @@ pub(crate) struct ClusterGate {
 }
 
 impl ClusterGate {
-    /// A gate for a stream of a zone whose store is at `snapshot`. A zone that follows nobody
-    /// yet has nothing to lose.
+    /// A gate for a stream of a zone whose store is at `snapshot`.
     pub(crate) fn new(snapshot: &Snapshot) -> Self {
-        let known = known_cluster_id(snapshot);
-        let is_open = known.is_none();
         Self {
-            known,
+            known: known_cluster_id(snapshot),
             accepted: config(snapshot, cluster::ACCEPTED_ID),
-            is_open,
+            is_open: false,
         }
     }
 }
 
 impl Gate for ClusterGate {
     fn check(&mut self, _snapshot: &Snapshot, delivery: &Delivery) -> Result<Pass, End> {
-        let Some(known) = self.known.as_ref().filter(|_| !self.is_open) else {
+        if self.is_open {
             return Ok(Pass::Now);
-        };
+        }
         if delivery.ty != ResourceType::Config {
             return Ok(Pass::Later);
         }
+        let Some(known) = &self.known else {
+            self.is_open = true;
+            return Ok(Pass::Now);
+        };
         let offered = delivery
             .arrived
             .iter()
@@ -72,5 +75,27 @@ impl Gate for ClusterGate {
                 offered,
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zone_that_follows_nobody_takes_the_cluster_id_before_anything_else() {
+        let store = mesh_store::Store::id(&mesh_store::Memory::new());
+        let snapshot = Snapshot::empty(store);
+        let delivery = |ty| Delivery {
+            ty,
+            is_complete: true,
+            arrived: Vec::new(),
+            removed: Vec::new(),
+        };
+        let mut gate = ClusterGate::new(&snapshot);
+        let mut check = |ty| gate.check(&snapshot, &delivery(ty)).unwrap();
+        assert_eq!(check(ResourceType::Mesh), Pass::Later);
+        assert_eq!(check(ResourceType::Config), Pass::Now);
+        assert_eq!(check(ResourceType::Mesh), Pass::Now);
     }
 }
