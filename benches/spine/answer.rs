@@ -97,6 +97,8 @@ async fn record(
     if bare.is_none() {
         let bootstrap = fleet.bootstrap(&dataplane, &token).await?;
         *bare = Some(Bare::start(dir, everything, bootstrap).await?);
+        // It has all that it asked for; from now on it is told what changes.
+        first_200(&mut connect(BARE).await?, &before).await?;
     }
     let mut changes = Vec::with_capacity(rounds);
     for round in 0..rounds {
