@@ -17,6 +17,7 @@ use mesh_proto::mesh::kds_sync_service_client::KdsSyncServiceClient;
 use mesh_runtime::backoff::Backoff;
 use mesh_runtime::shutdown::Shutdown;
 use mesh_store::SharedStore;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -42,6 +43,9 @@ use crate::stream::{CHANNEL, End};
 const HEALTH_INTERVAL: Duration = Duration::from_secs(300);
 /// A connection that held this long was a good one: the next attempt starts anew.
 const GOOD_CONNECTION: Duration = Duration::from_secs(5);
+
+/// How many different troubles in a row are worth a line.
+const MOST_TOLD: usize = 32;
 
 /// What a client is made of.
 #[derive(Debug, Clone)]
@@ -86,6 +90,8 @@ pub enum State {
 pub struct Client {
     config: Config,
     state: watch::Sender<State>,
+    /// What was said since the last good connection.
+    told: Mutex<Vec<State>>,
     plain: Arc<Projection>,
     hashed: Arc<Projection>,
 }
@@ -99,6 +105,7 @@ impl Client {
             plain: projection(Naming::Plain),
             hashed: projection(Naming::Hashed),
             state: watch::Sender::new(State::Connecting),
+            told: Mutex::default(),
             config,
         }
     }
@@ -127,14 +134,24 @@ impl Client {
         }
     }
 
-    /// Takes note of a state, and says so once per change.
+    /// Takes note of a state, and says so once: a trouble that shows two faces by turns (a reset
+    /// here, an end of file there) is told with each of them, and not again before it is over.
     fn enter(&self, next: State) {
         let Target { host, port, .. } = &self.config.target;
         self.state.send_if_modified(|state| {
             if *state == next {
                 return false;
             }
+            let mut told = self.told.lock();
+            if next == State::Following {
+                told.clear();
+            }
+            let is_news = told.len() < MOST_TOLD && !told.contains(&next);
+            if is_news {
+                told.push(next.clone());
+            }
             match &next {
+                _ if !is_news => {}
                 State::Connecting => {}
                 State::Following => tracing::info!("following the global at {host}:{port}"),
                 State::Cut { reason } => tracing::warn!(
