@@ -5,8 +5,12 @@
     reason = "a test that cannot go on should say where"
 )]
 
+mod durability;
+mod hostile_http;
+mod hostile_kds;
 mod kds_faults;
 mod recorded;
 mod replay_global;
 mod replay_zone;
 mod support;
+mod write_order;

@@ -21,7 +21,7 @@ pub(crate) struct Call<Out, In> {
 
 impl<Out, In> Call<Out, In> {
     pub(crate) async fn say(&self, message: Out) {
-        self.tx.send(message).await.ok().expect("the call is open");
+        assert!(self.tx.send(message).await.is_ok(), "the call is open");
     }
 
     /// The next message, in time.
@@ -77,6 +77,24 @@ pub(crate) async fn connect(global: std::net::SocketAddr) -> KdsSyncServiceClien
         .await
         .expect("the global listens");
     KdsSyncServiceClient::new(channel)
+}
+
+/// A channel to a server that is verified as `tls` says.
+pub(crate) async fn tls_channel(
+    to: std::net::SocketAddr,
+    tls: std::sync::Arc<rustls::ClientConfig>,
+) -> anyhow::Result<Channel> {
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::clone(&tls));
+        async move {
+            let tcp = tokio::net::TcpStream::connect(to).await?;
+            let name = rustls::pki_types::ServerName::from(to.ip());
+            let stream = connector.connect(name, tcp).await?;
+            Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
+        }
+    });
+    let endpoint = Channel::from_shared(format!("https://{to}"))?;
+    Ok(endpoint.connect_with_connector(connector).await?)
 }
 
 /// Opens GlobalToZoneSync; `first` is in the channel before the call.
