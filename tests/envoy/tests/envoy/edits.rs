@@ -1,4 +1,4 @@
-//! Edits under load, and edits that Envoy refuses.
+//! Edits under load (`MERIDIAN_EDITS` for more of them), and edits that Envoy refuses.
 
 use anyhow::Context as _;
 use mesh_harness::{Backend, Load};
@@ -17,7 +17,8 @@ async fn a_hundred_edits_under_load_give_no_answer_that_nobody_configured() -> a
     fleet.global.api.apply(&route("/", "cart")).await?;
     fleet.answers("/", 200).await;
     let load = Load::start(fleet.gateway.at(PORT), HOST, "/a/b", 4);
-    for edit in 0..100_u32 {
+    let edits = std::env::var("MERIDIAN_EDITS").map_or(Ok(100), |text| text.parse::<u32>())?;
+    for edit in 0..edits {
         // The service changes, so that a cluster comes and one goes; or a neighbour comes and
         // goes; or the same place is described in other words.
         let service = if edit % 2 == 0 { "basket" } else { "cart" };
