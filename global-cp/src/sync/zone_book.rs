@@ -6,6 +6,9 @@
 //! open by a process that was killed are closed at the next start. Counters wait for
 //! the flush interval, because nobody needs them sooner.
 
+mod node;
+mod pending;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +17,8 @@ use async_trait::async_trait;
 use mesh_kds::peer::{NodeInfo, ZonePeer};
 use mesh_kds::server::{Counted, ZoneBook as Book};
 use mesh_model::{Key, Resource, ResourceName, ResourceType, Spec, Timestamp, ZoneName};
-use mesh_proto::system::{
-    HealthCheck, KdsServiceStats, KdsSubscription, KdsSubscriptionStatus, KumaCpVersion, Version,
-    Zone, ZoneInsight,
-};
+use mesh_proto::system::{KdsServiceStats, KdsSubscription, Zone, ZoneInsight};
+use mesh_runtime::backoff::Backoff;
 use mesh_runtime::clock;
 use mesh_runtime::shutdown::Shutdown;
 use mesh_store::{Batch, CommitError, Expect, SharedStore};
@@ -25,13 +26,15 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-/// What streams said and the store has not heard yet, by zone.
-#[derive(Debug, Default)]
-struct Pending {
-    subscriptions: BTreeMap<Uuid, KdsSubscription>,
-    health_check: Option<Timestamp>,
-    /// Opened or closed: written at once.
-    is_urgent: bool,
+use self::pending::Pending;
+
+/// A stream that is open now.
+#[derive(Debug)]
+struct Live {
+    zone: ZoneName,
+    /// Later streams have higher numbers.
+    number: u64,
+    subscription: KdsSubscription,
 }
 
 /// Keeps `Zone` and `ZoneInsight` in step with the streams.
@@ -42,9 +45,9 @@ pub(crate) struct ZoneBook {
     subscription_limit: usize,
     /// How long counters may wait.
     flush_interval: Duration,
+    /// What the store has not heard yet.
     pending: Mutex<BTreeMap<ZoneName, Pending>>,
-    /// Streams that are open now, with their counters.
-    live: Mutex<BTreeMap<Uuid, KdsSubscription>>,
+    live: Mutex<BTreeMap<Uuid, Live>>,
     urgent: Notify,
 }
 
@@ -99,23 +102,33 @@ impl ZoneBook {
     pub(crate) async fn run(self: Arc<Self>, shutdown: Shutdown) {
         let mut tick = tokio::time::interval(self.flush_interval);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut pauses = Backoff::new(Duration::from_secs(1), Duration::from_secs(10))
+            .expect("a second is above zero and below ten");
         loop {
             let everything = tokio::select! {
                 () = shutdown.wait() => break,
                 () = self.urgent.notified() => false,
                 _ = tick.tick() => true,
             };
-            self.flush(everything).await;
+            if self.flush(everything).await {
+                pauses.reset();
+                continue;
+            }
+            tokio::select! {
+                () = shutdown.wait() => break,
+                () = tokio::time::sleep(pauses.next_delay()) => self.urgent.notify_one(),
+            }
         }
         self.flush(true).await;
     }
 
-    async fn flush(&self, everything: bool) {
+    /// Writes what is due. What cannot be written stays due; `false` then.
+    async fn flush(&self, everything: bool) -> bool {
         let due: Vec<(ZoneName, Pending)> = {
             let mut pending = self.pending.lock();
             let zones: Vec<ZoneName> = pending
                 .iter()
-                .filter(|(_, p)| everything || p.is_urgent)
+                .filter(|(_, p)| everything || p.is_urgent())
                 .map(|(zone, _)| zone.clone())
                 .collect();
             zones
@@ -123,11 +136,22 @@ impl ZoneBook {
                 .filter_map(|zone| pending.remove_entry(&zone))
                 .collect()
         };
-        for (zone, pending) in due {
-            if let Err(error) = self.write(&zone, &pending).await {
-                tracing::error!(zone.name = %zone, %error, "cannot write the insight of a zone");
+        let mut is_written = true;
+        for (zone, unwritten) in due {
+            if let Err(error) = self.write(&zone, &unwritten).await {
+                tracing::error!(
+                    zone.name = %zone,
+                    %error,
+                    "cannot write the insight of a zone; trying again"
+                );
+                is_written = false;
+                let mut pending = self.pending.lock();
+                let since = pending.remove(&zone).unwrap_or_default();
+                let all = unwritten.followed_by(since, self.subscription_limit);
+                pending.insert(zone, all);
             }
         }
+        is_written
     }
 
     async fn write(&self, zone: &ZoneName, pending: &Pending) -> Result<(), CommitError> {
@@ -141,7 +165,7 @@ impl ZoneBook {
             }
             let current = snapshot.get(&key);
             let mut insight: ZoneInsight = current.map(|r| r.decode()).unwrap_or_default();
-            self.merge(&mut insight, pending, now);
+            pending.merge_into(&mut insight, self.subscription_limit, now);
             let (resource, expect) = match current {
                 Some(current) => (
                     rewrite(current, &insight, now),
@@ -167,47 +191,12 @@ impl ZoneBook {
         }
     }
 
-    fn merge(&self, insight: &mut ZoneInsight, pending: &Pending, now: Timestamp) {
-        for subscription in pending.subscriptions.values() {
-            let known = insight
-                .subscriptions
-                .iter_mut()
-                .find(|s| s.id == subscription.id);
-            if let Some(known) = known {
-                *known = subscription.clone();
-                continue;
-            }
-            // A zone has one down stream: a new one ends what was still open.
-            for older in insight
-                .subscriptions
-                .iter_mut()
-                .filter(|s| s.disconnect_time.is_none())
-            {
-                older.disconnect_time = Some(now.to_proto());
-            }
-            insight.subscriptions.push(subscription.clone());
-        }
-        let surplus = insight
-            .subscriptions
-            .len()
-            .saturating_sub(self.subscription_limit);
-        insight.subscriptions.drain(..surplus);
-        if let Some(time) = pending.health_check {
-            insight.health_check = Some(HealthCheck {
-                time: Some(time.to_proto()),
-            });
-        }
-    }
-
-    fn note(&self, zone: &ZoneName, subscription: &KdsSubscription, is_urgent: bool) {
-        let Ok(id) = Uuid::parse_str(&subscription.id) else {
-            return;
-        };
-        let mut pending = self.pending.lock();
-        let zone = pending.entry(zone.clone()).or_default();
-        zone.subscriptions.insert(id, subscription.clone());
-        zone.is_urgent |= is_urgent;
-        drop(pending);
+    fn note(&self, zone: &ZoneName, subscription: KdsSubscription, is_urgent: bool) {
+        self.pending.lock().entry(zone.clone()).or_default().note(
+            subscription,
+            is_urgent,
+            self.subscription_limit,
+        );
         if is_urgent {
             self.urgent.notify_one();
         }
@@ -246,37 +235,29 @@ impl Book for ZoneBook {
     }
 
     fn opened(&self, stream: Uuid, peer: &ZonePeer, node: &NodeInfo) {
-        let version = KumaCpVersion {
-            version: node.version.version.clone(),
-            git_tag: node.version.git_tag.clone(),
-            git_commit: node.version.git_commit.clone(),
-            build_date: node.version.build_date.clone(),
-            kuma_cp_global_compatible: true,
-        };
         let subscription = KdsSubscription {
             id: stream.to_string(),
             global_instance_id: self.instance_id.clone(),
-            zone_instance_id: node.instance_id.clone(),
             connect_time: Some(clock::now().to_proto()),
-            status: Some(KdsSubscriptionStatus {
-                total: Some(KdsServiceStats::default()),
-                ..Default::default()
-            }),
-            version: Some(Version {
-                kuma_cp: Some(version),
-            }),
-            config: node.config.clone(),
             auth_token_provided: peer.has_token,
-            ..Default::default()
+            ..node::introduced(node)
         };
-        self.live.lock().insert(stream, subscription.clone());
-        self.note(&peer.zone, &subscription, true);
+        let mut live = self.live.lock();
+        let newest = live.values().map(|l| l.number).max();
+        let entry = Live {
+            zone: peer.zone.clone(),
+            number: newest.map_or(0, |number| number + 1),
+            subscription: subscription.clone(),
+        };
+        live.insert(stream, entry);
+        drop(live);
+        self.note(&peer.zone, subscription, true);
     }
 
     fn counted(&self, stream: Uuid, zone: &ZoneName, type_name: &str, what: Counted) {
         let subscription = {
             let mut live = self.live.lock();
-            let Some(subscription) = live.get_mut(&stream) else {
+            let Some(Live { subscription, .. }) = live.get_mut(&stream) else {
                 return;
             };
             let status = subscription.status.get_or_insert_default();
@@ -285,15 +266,29 @@ impl Book for ZoneBook {
             count(status.stat.entry(type_name.to_owned()).or_default(), what);
             subscription.clone()
         };
-        self.note(zone, &subscription, false);
+        self.note(zone, subscription, false);
     }
 
     fn closed(&self, stream: Uuid, zone: &ZoneName) {
-        let Some(mut subscription) = self.live.lock().remove(&stream) else {
+        let mut live = self.live.lock();
+        let Some(Live {
+            mut subscription, ..
+        }) = live.remove(&stream)
+        else {
             return;
         };
+        let successor = live
+            .values()
+            .filter(|l| l.zone == *zone)
+            .max_by_key(|l| l.number)
+            .map(|l| l.subscription.clone());
+        drop(live);
         subscription.disconnect_time = Some(clock::now().to_proto());
-        self.note(zone, &subscription, true);
+        self.note(zone, subscription, true);
+        // Whatever the two of them said in between, the one that goes on is the one that counts.
+        if let Some(successor) = successor {
+            self.note(zone, successor, true);
+        }
     }
 
     fn pinged(&self, zone: &ZoneName) {
@@ -301,7 +296,7 @@ impl Book for ZoneBook {
             .lock()
             .entry(zone.clone())
             .or_default()
-            .health_check = Some(clock::now());
+            .pinged(clock::now());
     }
 }
 
@@ -335,3 +330,6 @@ fn insight_key(zone: &ZoneName) -> Key {
 fn resource_name(zone: &ZoneName) -> ResourceName {
     ResourceName::parse(zone.as_str()).expect("a zone name is stricter than a resource name")
 }
+
+#[cfg(test)]
+mod tests;
