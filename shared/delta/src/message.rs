@@ -181,6 +181,14 @@ pub enum ProtocolError<T: TypeSet> {
         /// The nonce.
         nonce: Nonce,
     },
+    /// The receiver subscribes to more names than are remembered for it.
+    #[error("{ty:?}: the subscription has more than {limit} names, which is the most accepted")]
+    TooManyNames {
+        /// The type.
+        ty: T,
+        /// How many may be subscribed to at a time.
+        limit: usize,
+    },
     /// A response has a type that was never asked for.
     #[error("{ty:?}: a response arrived, but the type was never asked for")]
     NeverAskedFor {

@@ -20,6 +20,9 @@ pub struct Policy {
     pub need_timeout: Duration,
     /// The most entries in a response that need not be complete. For peers that announced it.
     pub max_chunk: Option<NonZeroUsize>,
+    /// The most names of one type that a receiver may subscribe to: each is remembered, whether
+    /// it exists or not. Who goes beyond loses the stream.
+    pub max_names: usize,
 }
 
 /// What happens to a response that was refused as a whole.
@@ -56,6 +59,7 @@ impl Policy {
             linger: Duration::ZERO,
             need_timeout: Duration::from_secs(5),
             max_chunk: None,
+            max_names: 100_000,
         }
     }
 

@@ -132,7 +132,8 @@ impl<T: TypeSet> Sender<T> {
     ///
     /// # Errors
     ///
-    /// If the request cannot belong to this stream. Stale and repeated answers are no errors.
+    /// If the request cannot belong to this stream, or asks for too much. Stale and repeated
+    /// answers are no errors.
     pub fn on_request(
         &mut self,
         now: Time,
@@ -146,6 +147,7 @@ impl<T: TypeSet> Sender<T> {
             if let Some(nonce) = request.nonce {
                 return Err(ProtocolError::AnswerBeforeSubscription { ty, nonce });
             }
+            state.check_names(ty, &request.subscribe, self.policy.max_names)?;
             state.start(&request.subscribe, request.initial_versions, offered);
             state.unsubscribe(&request.unsubscribe, offered);
             return Ok(Event::Subscribed { ty });
@@ -159,6 +161,7 @@ impl<T: TypeSet> Sender<T> {
             (Some(nonce), _) => Event::Stale { ty, nonce },
         };
         state.unsubscribe(&request.unsubscribe, offered);
+        state.check_names(ty, &request.subscribe, self.policy.max_names)?;
         state.subscribe(&request.subscribe, offered);
         Ok(event)
     }

@@ -12,7 +12,7 @@ use imbl::OrdMap;
 
 use super::entry::{Entry, Held, Phase};
 use super::subscription::Subscription;
-use crate::message::{Nonce, Time, WILDCARD};
+use crate::message::{Nonce, ProtocolError, Time, WILDCARD};
 use crate::policy::Policy;
 use crate::snapshot::{Item, Name, TypeSet, Version};
 
@@ -122,6 +122,29 @@ impl<T: TypeSet> TypeState<T> {
     }
 
     // Subscriptions.
+
+    /// Refuses a request after which more than `limit` names would be subscribed to.
+    pub(super) fn check_names(
+        &self,
+        ty: T,
+        subscribe: &[Name],
+        limit: usize,
+    ) -> Result<(), ProtocolError<T>> {
+        let known = self.subscription.as_ref().map(|s| &s.names);
+        let free = limit.saturating_sub(known.map_or(0, BTreeSet::len));
+        if subscribe.len() <= free {
+            return Ok(());
+        }
+        let more: BTreeSet<&Name> = subscribe
+            .iter()
+            .filter(|name| &***name != WILDCARD && known.is_none_or(|k| !k.contains(*name)))
+            .collect();
+        if more.len() <= free {
+            Ok(())
+        } else {
+            Err(ProtocolError::TooManyNames { ty, limit })
+        }
+    }
 
     /// The first request of the type.
     pub(super) fn start(

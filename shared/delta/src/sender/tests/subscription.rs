@@ -81,3 +81,29 @@ fn names_become_a_wildcard() {
     script.request(Request::wildcard(MESH));
     assert_eq!(script.drain(), ["Mesh delta: +b@1"]);
 }
+
+#[test]
+fn names_are_remembered_up_to_a_limit() {
+    let policy = Policy {
+        max_names: 3,
+        ..Policy::own()
+    };
+    let too_many = Err(ProtocolError::TooManyNames { ty: MESH, limit: 3 });
+    let first = |names: &[&'static str]| {
+        let mut sender = Sender::new(policy);
+        let request = Request::new(MESH).subscribe(names.iter().copied());
+        let answer = sender.on_request(seconds(0), request);
+        (sender, answer)
+    };
+    let (_, answer) = first(&["a", "b", "c", "d"]);
+    assert_eq!(answer, too_many);
+
+    // `*` is no name, and one that is repeated is one.
+    let (mut sender, answer) = first(&["*", "a", "b", "b"]);
+    assert_eq!(answer, Ok(Event::Subscribed { ty: MESH }));
+    let mut next = |request: Request<Plain>| sender.on_request(seconds(0), request);
+    assert!(next(Request::new(MESH).subscribe(["a", "b", "c", "*"])).is_ok());
+    // A name that is given back makes room.
+    assert!(next(Request::new(MESH).unsubscribe(["a"]).subscribe(["d"])).is_ok());
+    assert_eq!(next(Request::new(MESH).subscribe(["e"])), too_many);
+}
