@@ -47,6 +47,7 @@
 #![warn(missing_docs)]
 
 mod message;
+mod payload;
 mod policy;
 mod receiver;
 mod sender;
@@ -60,6 +61,7 @@ mod testkit;
 pub use message::{
     History, Nonce, Position, ProtocolError, Rejection, Request, Response, Time, WILDCARD,
 };
+pub use payload::Payload;
 pub use policy::{OnNack, Policy};
 pub use receiver::{Apply, Mode, Receiver, Resume, Verdict};
 pub use sender::{Counters, Event, Rejected, Sender, Subscribed, TypeStatus};

@@ -4,8 +4,9 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use imbl::OrdMap;
+
+use crate::payload::Payload;
 
 /// The name of a resource on a stream.
 pub type Name = Arc<str>;
@@ -51,7 +52,7 @@ pub struct Item<T> {
     /// Its content version.
     pub version: Version,
     /// Its encoded form, shared by all streams that send it.
-    pub payload: Bytes,
+    pub payload: Payload,
     /// What the receiver must hold before it can use this item; empty for most types. A name
     /// that is not offered counts as held.
     pub needs: Arc<[(T, Name)]>,
@@ -68,7 +69,7 @@ impl<T: Eq> Eq for Item<T> {}
 
 impl<T> Item<T> {
     /// An item without needs.
-    pub fn new(version: impl Into<Version>, payload: impl Into<Bytes>) -> Self {
+    pub fn new(version: impl Into<Version>, payload: impl Into<Payload>) -> Self {
         Self {
             version: version.into(),
             payload: payload.into(),

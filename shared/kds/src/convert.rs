@@ -98,7 +98,7 @@ pub(crate) fn response_to_wire(
             version: item.version.to_string(),
             resource: Some(Any {
                 type_url: wire::ENVELOPE_TYPE_URL.to_owned(),
-                value: item.payload,
+                value: item.payload.to_bytes(),
             }),
             name: name.to_string(),
         });
@@ -138,7 +138,7 @@ pub(crate) fn response_from_wire(
         };
         let item = Item {
             version: resource.version.into(),
-            payload,
+            payload: payload.into(),
             needs: [].into(),
         };
         (Name::from(name), item)
@@ -178,7 +178,7 @@ pub(crate) fn delivery(
         .into_iter()
         .map(|(name, item)| Arrived {
             name,
-            content: wire::decode(ty, item.payload),
+            content: wire::decode(ty, item.payload.to_bytes()),
         })
         .collect();
     Delivery {

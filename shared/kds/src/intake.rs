@@ -309,7 +309,7 @@ mod tests {
         let (kind, name, item) = mapping.apply(resource).unwrap();
         Arrived {
             name,
-            content: wire::decode(kind.resource_type(), item.payload),
+            content: wire::decode(kind.resource_type(), item.payload.to_bytes()),
         }
     }
 
@@ -387,7 +387,7 @@ mod tests {
         });
         let arrived = Arrived {
             name: "edge.default".into(),
-            content: wire::decode(ResourceType::MeshGateway, item.payload),
+            content: wire::decode(ResourceType::MeshGateway, item.payload.to_bytes()),
         };
         let first = delivery(ResourceType::MeshGateway, true, vec![arrived], &[]);
         run(&store, &Intake::FromGlobal, first).await;

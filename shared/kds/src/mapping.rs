@@ -245,7 +245,7 @@ mod tests {
     fn sent(mapping: &Mapping, resource: &Resource) -> Option<(String, BTreeMap<String, String>)> {
         let (kind, name, item) = mapping.apply(resource)?;
         assert_eq!(mapping.stream_name(resource), Some((kind, name.clone())));
-        let incoming = wire::decode(kind.resource_type(), item.payload).unwrap();
+        let incoming = wire::decode(kind.resource_type(), item.payload.to_bytes()).unwrap();
         Some((name.to_string(), incoming.labels))
     }
 
@@ -363,7 +363,7 @@ mod tests {
         );
         let mapping = Mapping::Up(ZoneName::parse("zone-1").unwrap(), Naming::Hashed);
         let (kind, _, item) = mapping.apply(&insight).unwrap();
-        let sent = wire::decode(kind.resource_type(), item.payload).unwrap();
+        let sent = wire::decode(kind.resource_type(), item.payload.to_bytes()).unwrap();
         let sent: mesh::DataplaneInsight = sent.spec.decode();
         assert_eq!(sent.subscriptions[0].generation, 0);
     }

@@ -59,7 +59,7 @@ pub fn encode(out: Outgoing<'_>) -> Item<Kind> {
     let payload: Bytes = envelope.encode_to_vec().into();
     Item {
         version: hex(&Sha256::digest(&payload)).into(),
-        payload,
+        payload: payload.into(),
         needs: [].into(),
     }
 }
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn what_is_encoded_decodes_to_the_same() {
-        let incoming = decode(ResourceType::Mesh, mesh_default().payload).unwrap();
+        let incoming = decode(ResourceType::Mesh, mesh_default().payload.to_bytes()).unwrap();
         assert_eq!(incoming.key.to_string(), "Mesh default");
         assert!(incoming.labels.is_empty());
     }
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn what_no_peer_should_send_is_an_error_with_a_reason() {
-        let payload = mesh_default().payload;
+        let payload = mesh_default().payload.to_bytes();
         for (ty, payload, expected) in [
             (
                 ResourceType::Mesh,

@@ -6,26 +6,22 @@
 
 mod node;
 mod refusal;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use futures_util::{Stream, StreamExt as _};
-use mesh_delta::{
-    Event, Nonce, Policy, Request as DeltaRequest, Response as DeltaResponse, Sender,
-};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header;
+use axum::response::Response;
+use axum::routing::post;
+use mesh_delta::{Event, Policy, Sender};
 use mesh_model::{ResourceType, Timestamp, ZoneName};
-use mesh_proto::discovery::aggregated_discovery_service_server::{
-    AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
-};
-use mesh_proto::discovery::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource as WireResource,
-};
+use mesh_proto::discovery::DeltaDiscoveryRequest;
 use mesh_proto::mesh::Finding as ProtoFinding;
-use mesh_proto::{Any, core};
 use mesh_runtime::clock;
 use mesh_runtime::shutdown::Shutdown;
 use mesh_store::{Change, SharedStore};
@@ -34,7 +30,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::TaskTracker;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Status, Streaming};
+use tonic_prost::ProstDecoder;
 use tracing::Instrument as _;
 use uuid::Uuid;
 use zone_translate::{EnvoyType, Finding, Proxy, Settings, Translator};
@@ -47,6 +44,9 @@ use crate::metrics::{Metrics, OpenStream as CountedStream};
 
 /// Room for an unanswered response of every type.
 const CHANNEL: usize = 32;
+/// The service's only method that is served.
+const METHOD: &str =
+    "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 /// Envoys send their node, some 50 kB, with every request.
 const MAX_REQUEST: usize = 10 << 20;
 
@@ -120,12 +120,11 @@ impl Ads {
     }
 
     /// The service as routes for an HTTP/2 server.
-    pub fn routes(&self) -> tonic::service::Routes {
-        tonic::service::Routes::new(
-            AggregatedDiscoveryServiceServer::new(self.clone())
-                .max_decoding_message_size(MAX_REQUEST)
-                .max_encoding_message_size(usize::MAX),
-        )
+    pub(crate) fn routes(&self) -> Router {
+        Router::new()
+            .route(METHOD, post(open))
+            .fallback(async || Status::unimplemented("").into_http::<Body>())
+            .with_state(self.clone())
     }
 
     /// Waits until the last stream has ended, which shutdown makes them do.
@@ -135,38 +134,30 @@ impl Ads {
     }
 }
 
-type AdsStream = Pin<Box<dyn Stream<Item = Result<DeltaDiscoveryResponse, Status>> + Send>>;
-
-#[async_trait]
-impl AggregatedDiscoveryService for Ads {
-    type DeltaAggregatedResourcesStream = AdsStream;
-
-    async fn delta_aggregated_resources(
-        &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
-        let token = request
-            .metadata()
-            .get("authorization")
-            .and_then(|value| value.to_str().ok())
-            .map(|value| value.strip_prefix("Bearer ").unwrap_or(value).to_owned());
-        let inbound = request.into_inner();
-        let (tx, rx) = mpsc::channel(CHANNEL);
-        let inner = Arc::clone(&self.inner);
-        self.inner.streams.spawn(async move {
-            let shutdown = inner.shutdown.clone();
-            let run = serve(&inner, inbound, token, tx.clone());
-            let end = tokio::select! {
-                end = Box::pin(run) => end.expect_err("a stream only ends with a status"),
-                () = shutdown.wait() => Status::unavailable("the control plane is shutting down"),
-            };
-            let _ = tx.try_send(Err(end));
-        });
-        Ok(Response::new(ReceiverStream::new(rx).boxed()))
-    }
+/// Opens a stream.
+async fn open(State(ads): State<Ads>, request: Request) -> Response {
+    let token = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .map(|value| value.strip_prefix("Bearer ").unwrap_or(value).to_owned());
+    let decoder = ProstDecoder::<DeltaDiscoveryRequest>::default();
+    let inbound = Streaming::new_request(decoder, request.into_body(), None, Some(MAX_REQUEST));
+    let (tx, rx) = mpsc::channel(CHANNEL);
+    let inner = Arc::clone(&ads.inner);
+    ads.inner.streams.spawn(async move {
+        let shutdown = inner.shutdown.clone();
+        let run = serve(&inner, inbound, token, tx.clone());
+        let end = tokio::select! {
+            end = Box::pin(run) => end.expect_err("a stream only ends with a status"),
+            () = shutdown.wait() => Status::unavailable("the control plane is shutting down"),
+        };
+        let _ = tx.try_send(Err(end));
+    });
+    wire::respond(ReceiverStream::new(rx))
 }
 
-type Outbox = mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>;
+type Outbox = mpsc::Sender<Result<wire::Pieces, Status>>;
 
 /// Runs one stream to its end.
 async fn serve(
@@ -366,7 +357,7 @@ impl<'a> OpenStream<'a> {
                 "push"
             );
             self.count(response.ty, Counted::Sent);
-            let message = to_wire(response, &self.inner.config.instance_id);
+            let message = wire::to_wire(&response, &self.inner.config.instance_id)?;
             self.outbox
                 .try_send(Ok(message))
                 .map_err(|error| match error {
@@ -402,7 +393,7 @@ impl<'a> OpenStream<'a> {
         };
         let event = self
             .sender
-            .on_request(self.start.elapsed(), from_wire(ty, request))
+            .on_request(self.start.elapsed(), wire::from_wire(ty, request))
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         match event {
             Event::Acked { .. } => {
@@ -470,50 +461,5 @@ fn to_proto(finding: &Finding) -> ProtoFinding {
         name: finding.name.clone(),
         field: finding.path.clone(),
         message: finding.message.clone(),
-    }
-}
-
-fn from_wire(ty: EnvoyType, request: &DeltaDiscoveryRequest) -> DeltaRequest<EnvoyType> {
-    let names = |names: &[String]| names.iter().map(|n| n.as_str().into()).collect();
-    DeltaRequest {
-        ty,
-        subscribe: names(&request.resource_names_subscribe),
-        unsubscribe: names(&request.resource_names_unsubscribe),
-        initial_versions: request
-            .initial_resource_versions
-            .iter()
-            .map(|(name, version)| (name.as_str().into(), version.as_str().into()))
-            .collect(),
-        nonce: Nonce::parse(&request.response_nonce),
-        error: request
-            .error_detail
-            .as_ref()
-            .map(|status| status.message.clone()),
-        rejected: Vec::new(),
-    }
-}
-
-fn to_wire(response: DeltaResponse<EnvoyType>, identifier: &str) -> DeltaDiscoveryResponse {
-    let type_url = response.ty.type_url();
-    let resources = response
-        .resources
-        .into_iter()
-        .map(|(name, item)| WireResource {
-            version: item.version.to_string(),
-            resource: Some(Any {
-                type_url: type_url.to_owned(),
-                value: item.payload,
-            }),
-            name: name.to_string(),
-        });
-    DeltaDiscoveryResponse {
-        system_version_info: String::new(),
-        resources: resources.collect(),
-        type_url: type_url.to_owned(),
-        nonce: response.nonce.to_string(),
-        removed_resources: response.removed.iter().map(ToString::to_string).collect(),
-        control_plane: Some(core::ControlPlane {
-            identifier: identifier.to_owned(),
-        }),
     }
 }

@@ -21,7 +21,7 @@ pub(crate) fn router(
     bootstrap: bootstrap::Context,
     registrar: Arc<Registrar>,
 ) -> Router {
-    let grpc = ads.routes().into_axum_router();
+    let grpc = ads.routes();
     let goodbyes = Router::new()
         .route("/deregister", post(deregister))
         .with_state(registrar);

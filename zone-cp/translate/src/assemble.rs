@@ -3,7 +3,8 @@
 //! The encoding is that of <https://protobuf.dev/programming-guides/encoding/>: a field of type
 //! message or string is a tag, a length and the bytes.
 
-use bytes::BufMut;
+use bytes::{BufMut, Bytes, BytesMut};
+use mesh_delta::Payload;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
 /// The length of a field's tag, length and `length` bytes of content.
@@ -27,4 +28,56 @@ pub(crate) fn put_field(tag: u32, content: &[u8], out: &mut impl BufMut) {
 pub(crate) fn put_bool(tag: u32, value: bool, out: &mut impl BufMut) {
     encode_key(tag, WireType::Varint, out);
     encode_varint(u64::from(value), out);
+}
+
+/// A message as it is put together: what is small is copied, what is large is shared.
+///
+/// Its cost is that of its pieces, not of its bytes: a route configuration has megabytes, of which
+/// a change touches a few thousand.
+#[derive(Debug, Default)]
+pub(crate) struct Pieces {
+    done: Vec<Bytes>,
+    small: BytesMut,
+}
+
+impl Pieces {
+    /// What is smaller is copied.
+    const SHARED: usize = 4 * 1024;
+    /// No copied piece grows much larger: the allocator has memory of this size at hand.
+    const FULL: usize = 64 * 1024;
+
+    /// Where to write what is small.
+    pub(crate) fn small(&mut self) -> &mut BytesMut {
+        &mut self.small
+    }
+
+    /// Adds bytes that are encoded already.
+    pub(crate) fn share(&mut self, bytes: &Bytes) {
+        if bytes.len() >= Self::SHARED {
+            self.flush();
+            self.done.push(bytes.clone());
+            return;
+        }
+        if self.small.len() + bytes.len() > Self::FULL {
+            self.flush();
+        }
+        self.small.put_slice(bytes);
+    }
+
+    /// The message.
+    pub(crate) fn finish(mut self) -> Payload {
+        self.flush();
+        match <[Bytes; 1]>::try_from(self.done) {
+            Ok([whole]) => whole.into(),
+            Err(pieces) => pieces.into_iter().collect(),
+        }
+    }
+
+    fn flush(&mut self) {
+        if !self.small.is_empty() {
+            // Its own memory, so that none waits for more to be written into it.
+            let small = std::mem::take(&mut self.small);
+            self.done.push(small.freeze());
+        }
+    }
 }

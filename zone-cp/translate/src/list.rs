@@ -41,7 +41,7 @@ pub(crate) struct RouteList {
 /// What a list amounts to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Summary {
-    /// Bytes that [`RouteList::write`] writes.
+    /// How many bytes [`RouteList::chunks`] have.
     pub(crate) length: usize,
     /// A hash of them.
     pub(crate) hash: [u8; 32],
@@ -130,11 +130,9 @@ impl RouteList {
         self.summary
     }
 
-    /// Writes the entries, as last summarized.
-    pub(crate) fn write(&self, out: &mut impl BufMut) {
-        for chunk in self.built() {
-            out.put_slice(&chunk.bytes);
-        }
+    /// The encoded entries, as last summarized.
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = &Bytes> {
+        self.built().map(|chunk| &chunk.bytes)
     }
 
     fn built(&self) -> impl Iterator<Item = &Chunk> {
@@ -289,10 +287,13 @@ mod tests {
 
     fn written(list: &mut RouteList) -> (Summary, String) {
         let summary = list.summarize();
-        let mut out = BytesMut::new();
-        list.write(&mut out);
+        let out = list
+            .chunks()
+            .map(|chunk| &**chunk)
+            .collect::<Vec<_>>()
+            .concat();
         assert_eq!(out.len(), summary.length);
-        (summary, String::from_utf8(out.to_vec()).unwrap())
+        (summary, String::from_utf8(out).unwrap())
     }
 
     #[test]

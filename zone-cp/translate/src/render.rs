@@ -16,7 +16,7 @@ pub fn resources(snapshot: &Snapshot) -> Value {
         let items: Vec<Value> = snapshot
             .items(*ty)
             .values()
-            .map(|item| to_json(*ty, &item.payload))
+            .map(|item| to_json(*ty, &item.payload.to_bytes()))
             .collect();
         if !items.is_empty() {
             out.insert(collection(*ty).to_owned(), items.into());
@@ -30,7 +30,9 @@ pub fn resources(snapshot: &Snapshot) -> Value {
 pub fn bootstrap(snapshot: &Snapshot) -> Value {
     let list = |ty: EnvoyType| -> Vec<Value> {
         let items = snapshot.items(ty).values();
-        items.map(|item| to_json(ty, &item.payload)).collect()
+        items
+            .map(|item| to_json(ty, &item.payload.to_bytes()))
+            .collect()
     };
     let by_name = |ty: EnvoyType| -> Map<String, Value> {
         let names = snapshot.items(ty).keys().map(ToString::to_string);

@@ -16,7 +16,7 @@ use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::EnvoyType;
-use crate::assemble;
+use crate::assemble::{self, Pieces};
 use crate::envoy::{self, core, route};
 use crate::host::Hostname;
 use crate::list::RouteList;
@@ -60,7 +60,6 @@ pub(crate) struct Table {
     /// Clusters by the number of routes that name them.
     clusters: BTreeMap<Name, usize>,
     needs: Option<Arc<[(EnvoyType, Name)]>>,
-    buffers: Buffers,
     is_stale: bool,
     /// Whether there are other lists or hosts than when chains were made.
     is_rearranged: bool,
@@ -94,7 +93,6 @@ impl Table {
             with_shadows: BTreeSet::new(),
             clusters: BTreeMap::new(),
             needs: None,
-            buffers: Buffers::default(),
             is_stale: true,
             is_rearranged: true,
             is_repeating: true,
@@ -221,7 +219,6 @@ impl Table {
         let mut hasher = Sha256::new();
         hasher.update(no_routes);
         let mut sizes = Vec::with_capacity(self.hosts.len());
-        let mut length = assemble::field_len(field::NAME, self.name.len());
         // `*` and the wildcards last, as people expect; to Envoy the order is all the same.
         for (hostname, host) in self.hosts.iter().rev() {
             hasher.update(hostname.as_str());
@@ -237,28 +234,27 @@ impl Table {
             }
             size += assemble::field_len(field::NAME, hostname.as_str().len());
             size += assemble::field_len(field::DOMAINS, hostname.as_str().len());
-            length += assemble::field_len(field::VIRTUAL_HOSTS, size);
             sizes.push(size);
         }
-        let mut out = self.buffers.take(length + 8);
-        assemble::put_field(field::NAME, self.name.as_bytes(), &mut out);
+        let mut out = Pieces::default();
+        assemble::put_field(field::NAME, self.name.as_bytes(), out.small());
         for ((hostname, host), size) in self.hosts.iter().rev().zip(sizes) {
-            assemble::put_header(field::VIRTUAL_HOSTS, size, &mut out);
-            assemble::put_field(field::NAME, hostname.as_str().as_bytes(), &mut out);
-            assemble::put_field(field::DOMAINS, hostname.as_str().as_bytes(), &mut out);
+            assemble::put_header(field::VIRTUAL_HOSTS, size, out.small());
+            assemble::put_field(field::NAME, hostname.as_str().as_bytes(), out.small());
+            assemble::put_field(field::DOMAINS, hostname.as_str().as_bytes(), out.small());
             if host.chain.is_empty() {
-                out.extend_from_slice(no_routes);
+                out.share(no_routes);
             }
             for slot in &host.chain {
-                self.slots[*slot].write(&mut out);
+                self.slots[*slot].chunks().for_each(|c| out.share(c));
             }
         }
         // An absent wrapper would mean true for a configuration that is not delivered by RDS.
-        assemble::put_header(field::VALIDATE_CLUSTERS, 0, &mut out);
-        assemble::put_bool(field::IGNORE_PORT, true, &mut out);
+        assemble::put_header(field::VALIDATE_CLUSTERS, 0, out.small());
+        assemble::put_bool(field::IGNORE_PORT, true, out.small());
         Some(Item {
             version: version(&self.name, hasher),
-            payload: self.buffers.keep(out),
+            payload: out.finish(),
             needs: self.needs(),
         })
     }
@@ -315,43 +311,6 @@ impl Table {
         } else {
             self.with_shadows.insert(key.clone());
         }
-    }
-}
-
-/// The memory of large payloads, used again when nobody else holds them any more: to get as much
-/// afresh from the system takes longer than to fill it.
-#[derive(Debug, Default)]
-struct Buffers {
-    last: Bytes,
-    before: Bytes,
-}
-
-impl Buffers {
-    /// Payloads smaller than this come from the allocator.
-    const LARGE: usize = 1024 * 1024;
-
-    /// An empty buffer with room for `length` bytes.
-    fn take(&mut self, length: usize) -> BytesMut {
-        match std::mem::take(&mut self.before).try_into_mut() {
-            Ok(mut buffer) if buffer.capacity() >= length => {
-                buffer.clear();
-                buffer
-            }
-            // Some more, so that it is large enough the next time as well.
-            _ if length >= Self::LARGE => BytesMut::with_capacity(length + length / 16),
-            _ => BytesMut::with_capacity(length),
-        }
-    }
-
-    fn keep(&mut self, filled: BytesMut) -> Bytes {
-        let payload = filled.freeze();
-        let last = if payload.len() >= Self::LARGE {
-            payload.clone()
-        } else {
-            Bytes::new()
-        };
-        self.before = std::mem::replace(&mut self.last, last);
-        payload
     }
 }
 
@@ -453,7 +412,7 @@ mod tests {
         let item = table
             .assemble(&page)
             .expect("the first time there is always one");
-        let decoded = route::RouteConfiguration::decode(item.payload.clone()).unwrap();
+        let decoded = route::RouteConfiguration::decode(item.payload.to_bytes()).unwrap();
         let sizes: Vec<(&str, usize)> = decoded
             .virtual_hosts
             .iter()
@@ -463,7 +422,7 @@ mod tests {
             sizes,
             [("x.org", 150), ("b.com", 1), ("a.com", 100), ("*", 100)]
         );
-        assert_eq!(decoded.encode_to_vec(), item.payload);
+        assert_eq!(decoded.encode_to_vec(), item.payload.to_bytes());
         assert_eq!(table.assemble(&page), None, "nothing changed since");
     }
 }

@@ -443,12 +443,13 @@ fn put(items: &mut OrdMap<Name, Item<EnvoyType>>, name: &Name, payload: Option<B
         }
         return;
     };
-    if items.get(name).is_some_and(|item| item.payload == payload) {
+    let version = envoy::to_version(&Sha256::digest(&payload));
+    if items.get(name).is_some_and(|item| item.version == version) {
         return;
     }
     let item = Item {
-        version: envoy::to_version(&Sha256::digest(&payload)),
-        payload,
+        version,
+        payload: payload.into(),
         needs: Arc::default(),
     };
     items.insert(Arc::clone(name), item);
