@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_kds::peer::{CpVersion, FEATURE_HASH_SUFFIX, FEATURE_ZONE_TOKEN, NodeInfo};
+use mesh_kds::peer::{CpVersion, NodeInfo, own_features};
 use mesh_kds::server::{Config, Server};
 use mesh_model::ZoneName;
 use mesh_runtime::serve::{self, Options};
@@ -84,10 +84,7 @@ impl Sync {
             },
             // What a zone may learn of its global's configuration: nothing.
             config: String::new(),
-            features: vec![
-                FEATURE_ZONE_TOKEN.to_owned(),
-                FEATURE_HASH_SUFFIX.to_owned(),
-            ],
+            features: own_features(),
             instance_id,
         };
         let config = Config {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use mesh_api::{Context as ApiContext, Metrics, Mode, Settings as ApiSettings};
 use mesh_kds::client::{self, Client, State, Target};
-use mesh_kds::peer::{CpVersion, FEATURE_HASH_SUFFIX, FEATURE_ZONE_TOKEN, NodeInfo};
+use mesh_kds::peer::{CpVersion, NodeInfo, own_features};
 use mesh_model::ZoneName;
 use mesh_runtime::backoff::Backoff;
 use mesh_runtime::config::{Config, ProxyAuthentication, StoreType};
@@ -210,6 +210,7 @@ impl Starting {
             )
             .with_delay(self.config.xds_server.dataplane_deregistration_delay),
         );
+        registrar.await_leftovers();
         let ads = Ads::new(
             ads::Config {
                 store: Arc::clone(&self.store),
@@ -305,10 +306,7 @@ impl Starting {
                     build_date: version::BUILD_DATE.to_owned(),
                 },
                 config: self.config.to_json().to_string(),
-                features: vec![
-                    FEATURE_ZONE_TOKEN.to_owned(),
-                    FEATURE_HASH_SUFFIX.to_owned(),
-                ],
+                features: own_features(),
                 instance_id: self.instance_id.clone(),
             },
         });

@@ -8,6 +8,7 @@ mod gate;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mesh_model::ZoneName;
@@ -34,11 +35,14 @@ use crate::kind::Kind;
 use crate::mapping::Mapping;
 use crate::metrics::Metrics;
 use crate::peer::{Naming, NodeInfo, write_zone_metadata};
-use crate::projection::Projection;
-use crate::stream::receive::{Applied, Receiving};
+use crate::projection::{Projection, largest_item};
+use crate::stream::receive::{Applied, Memory, Receiving};
 use crate::stream::send::{self, Sending};
 use crate::stream::{CHANNEL, End};
 
+/// The largest message that is taken from a global. The limit of stock control planes would cut
+/// off a zone for ever once one type of resources outgrows it; ours are told this one.
+const MAX_DOWN: usize = 256 << 20;
 /// How often a zone says that it is there, unless the global asks for another interval.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(300);
 /// A connection that held this long was a good one: the next attempt starts anew.
@@ -85,6 +89,15 @@ pub enum State {
     },
 }
 
+/// What the calls of one connection know of each other.
+#[derive(Debug, Default)]
+struct Session {
+    /// The global is the one that this zone follows.
+    opened: watch::Sender<bool>,
+    /// The global is a stock one.
+    is_stock_peer: AtomicBool,
+}
+
 /// The client. [`Client::run`] does the work; [`Client::state`] tells how it goes.
 #[derive(Debug)]
 pub struct Client {
@@ -99,8 +112,13 @@ pub struct Client {
 impl Client {
     /// A client that has not dialled yet.
     pub fn new(config: Config) -> Self {
-        let projection =
-            |naming| Arc::new(Projection::new(Mapping::Up(config.zone.clone(), naming)));
+        let max_item = largest_item(config.target.max_message);
+        let projection = |naming| {
+            Arc::new(Projection::new(
+                Mapping::Up(config.zone.clone(), naming),
+                max_item,
+            ))
+        };
         Self {
             plain: projection(Naming::Plain),
             hashed: projection(Naming::Hashed),
@@ -178,9 +196,10 @@ impl Client {
                 };
             }
         };
+        let session = Session::default();
         let end = tokio::select! {
-            end = self.down(channel.clone()) => end,
-            end = self.up(channel.clone()) => end,
+            end = self.down(channel.clone(), &session) => end,
+            end = self.up(channel.clone(), &session) => end,
             end = self.health(channel) => end,
         };
         match end {
@@ -194,8 +213,8 @@ impl Client {
 
     fn sync_client(&self, channel: Channel) -> KdsSyncServiceClient<Channel> {
         KdsSyncServiceClient::new(channel)
-            .max_decoding_message_size(self.config.target.max_message)
-            .max_encoding_message_size(self.config.target.max_message)
+            .max_decoding_message_size(MAX_DOWN)
+            .max_encoding_message_size(usize::MAX)
             .accept_compressed(CompressionEncoding::Gzip)
     }
 
@@ -212,12 +231,13 @@ impl Client {
             zone,
             &node.version.version,
             *store_id,
+            MAX_DOWN,
         );
         request
     }
 
     /// GlobalToZoneSync: this zone subscribes to what the global owns.
-    async fn down(&self, channel: Channel) -> Result<Infallible, End> {
+    async fn down(&self, channel: Channel, session: &Session) -> Result<Infallible, End> {
         let _open = self.config.metrics.stream("down");
         let (tx, rx) = mpsc::channel(CHANNEL);
         let mut client = self.sync_client(channel);
@@ -240,7 +260,9 @@ impl Client {
             node: &self.config.node,
             kinds: Kind::down().collect(),
             intake: Intake::FromGlobal,
-            gate: ClusterGate::new(&self.config.store.snapshot()),
+            gate: ClusterGate::new(&self.config.store.snapshot(), session.opened.clone()),
+            is_stock_peer: &session.is_stock_peer,
+            memory: Memory::default(),
             store: Arc::clone(&self.config.store),
             outbox: tx,
             on_applied: &mut on_applied,
@@ -249,14 +271,23 @@ impl Client {
         Err(receiving.run(Box::pin(responses(call))).await)
     }
 
-    /// ZoneToGlobalSync: this zone reports what it owns.
-    async fn up(&self, channel: Channel) -> Result<Infallible, End> {
+    /// ZoneToGlobalSync: this zone reports what it owns, once it knows that it is to the right
+    /// global.
+    async fn up(&self, channel: Channel, session: &Session) -> Result<Infallible, End> {
+        let mut opened = session.opened.subscribe();
+        if opened.wait_for(|is_open| *is_open).await.is_err() {
+            return std::future::pending().await;
+        }
         let _open = self.config.metrics.stream("up");
         let (tx, rx) = mpsc::channel(CHANNEL);
         let mut client = self.sync_client(channel);
         let metrics = &self.config.metrics;
         let mut on_event = |happened: send::Happened<'_>| match happened {
-            send::Happened::Opened(_) => {}
+            send::Happened::Opened(global) => {
+                session
+                    .is_stock_peer
+                    .store(!global.is_meridian(), Ordering::Relaxed);
+            }
             send::Happened::Sent(kind) => metrics.sent(kind),
             send::Happened::Acked(kind) => metrics.answered(kind, true),
             send::Happened::Rejected(kind, text) => {
@@ -275,6 +306,9 @@ impl Client {
             identifier: zone,
             kinds: &kinds,
             store: Arc::clone(&self.config.store),
+            max_message: self.config.target.max_message,
+            // A global of 2.6 cannot be told from one of 2.7 or 2.8.
+            says_version: false,
             projection: &projection,
             outbox: tx,
             on_event: &mut on_event,

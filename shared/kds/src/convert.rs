@@ -17,7 +17,6 @@ pub(crate) fn request_from_wire(
     kind: Kind,
     wire: &discovery::DeltaDiscoveryRequest,
 ) -> Request<Kind> {
-    let names = |names: &[String]| names.iter().map(|n| Name::from(n.as_str())).collect();
     let nonce = Nonce::parse(&wire.response_nonce);
     let error = wire
         .error_detail
@@ -27,12 +26,13 @@ pub(crate) fn request_from_wire(
     let is_first = nonce.is_none();
     Request {
         ty: kind,
+        // On KDS there is no other subscription than to everything.
         subscribe: if is_first {
-            names(&wire.resource_names_subscribe)
+            vec![mesh_delta::WILDCARD.into()]
         } else {
             Vec::new()
         },
-        unsubscribe: names(&wire.resource_names_unsubscribe),
+        unsubscribe: Vec::new(),
         initial_versions: wire
             .initial_resource_versions
             .iter()

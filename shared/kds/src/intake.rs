@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use mesh_delta::Name;
 use mesh_model::{
-    Key, MeshName, Resource, ResourceName, ResourceType, Spec, Timestamp, ZoneName, labels, tags,
+    Key, MeshName, Resource, ResourceName, ResourceType, Spec, Timestamp, ZoneName, cluster,
+    labels, tags,
 };
 use mesh_proto::mesh::{Dataplane, ZoneIngress};
-use mesh_store::{Batch, Snapshot};
+use mesh_store::{Batch, Expect, Op, Snapshot};
 
 use crate::peer::Naming;
 use crate::wire::{self, DecodeError, Incoming};
@@ -59,6 +60,8 @@ pub struct Refused {
     pub name: Name,
     /// Why.
     pub reason: String,
+    /// The resource of somebody else that is in its place; it could be taken if that went.
+    pub occupied: Option<Key>,
 }
 
 /// What to write, and what was refused.
@@ -72,28 +75,44 @@ pub struct Plan {
 
 impl Intake {
     /// What `delivery` does to a store at `snapshot`.
-    pub fn plan(&self, snapshot: &Snapshot, delivery: Delivery, now: Timestamp) -> Plan {
+    ///
+    /// Every write expects what the snapshot holds: if another writer was faster, plan again.
+    pub fn plan(&self, snapshot: &Snapshot, delivery: &Delivery, now: Timestamp) -> Plan {
         let mut plan = Plan::default();
         let ty = delivery.ty;
         // Names that the sender still has, taken or not: they are not pruned.
         let mut present: BTreeSet<Key> = BTreeSet::new();
+        let mut written: BTreeSet<Key> = BTreeSet::new();
         let mut is_prunable = delivery.is_complete;
-        for Arrived { name, content } in delivery.arrived {
-            match self.key(ty, &name) {
+        for Arrived { name, content } in &delivery.arrived {
+            match self.key(ty, name) {
                 Some(key) => drop(present.insert(key)),
                 // It stands for a resource that exists, and nobody can say which.
                 None => is_prunable &= content.is_ok(),
             }
-            match content
-                .map_err(|e| report(&e))
-                .and_then(|c| self.adopt(snapshot, c, now))
-            {
+            let adopted = match content {
+                Ok(incoming) => self.adopt(snapshot, incoming, now),
+                Err(error) => Err((report(error), None)),
+            };
+            match adopted {
+                Ok(Some(resource)) if !written.insert(resource.key().clone()) => {
+                    plan.refused.push(Refused {
+                        name: name.clone(),
+                        reason: format!("{} is in the response twice", resource.key()),
+                        occupied: None,
+                    });
+                }
                 Ok(Some(resource)) => {
                     present.insert(resource.key().clone());
-                    plan.batch = std::mem::take(&mut plan.batch).put(resource);
+                    let expect = expected(snapshot, resource.key());
+                    plan.batch.push(Op::Put { resource, expect });
                 }
                 Ok(None) => {}
-                Err(reason) => plan.refused.push(Refused { name, reason }),
+                Err((reason, occupied)) => plan.refused.push(Refused {
+                    name: name.clone(),
+                    reason,
+                    occupied,
+                }),
             }
         }
         let gone = delivery
@@ -110,11 +129,9 @@ impl Intake {
             .filter(|k| !present.contains(k))
             .collect();
         for key in doomed {
-            if snapshot
-                .get(&key)
-                .is_some_and(|resource| self.owns(resource))
-            {
-                plan.batch = std::mem::take(&mut plan.batch).delete(key);
+            if snapshot.get(&key).is_some_and(|r| self.may_remove(r)) {
+                let expect = expected(snapshot, &key);
+                plan.batch.push(Op::Delete { key, expect });
             }
         }
         plan
@@ -144,7 +161,15 @@ impl Intake {
         }
     }
 
-    /// Whether the sender may change or remove a stored resource.
+    /// Whether a removal of a stored resource is followed. A deployment keeps its identity: one
+    /// that loses it would be taken for another.
+    fn may_remove(&self, resource: &Resource) -> bool {
+        let key = resource.key();
+        let is_identity = key.ty() == ResourceType::Config && key.name().as_str() == cluster::ID;
+        self.owns(resource) && !is_identity
+    }
+
+    /// Whether the sender may change a stored resource.
     fn owns(&self, resource: &Resource) -> bool {
         match self {
             Self::FromGlobal => resource.label(labels::ORIGIN) == Some(labels::ORIGIN_GLOBAL),
@@ -160,32 +185,35 @@ impl Intake {
         }
     }
 
-    /// The resource as it is stored here; `None` if that is what is stored already.
+    /// The resource as it is stored here; `None` if that is what is stored already. The error has
+    /// the reason, and the key of the resource that is in its place.
     fn adopt(
         &self,
         snapshot: &Snapshot,
-        incoming: Incoming,
+        incoming: &Incoming,
         now: Timestamp,
-    ) -> Result<Option<Arc<Resource>>, String> {
+    ) -> Result<Option<Arc<Resource>>, (String, Option<Key>)> {
         let Incoming {
             key,
             labels: sent,
             spec,
         } = incoming;
         let name = self.stored_name(key.name().as_str());
-        let stored_key = key
-            .with_name(ResourceName::parse(&name).map_err(|e| format!("name {name:?} here: {e}"))?);
+        let name = ResourceName::parse(&name)
+            .map_err(|error| (format!("name {name:?} here: {error}"), None))?;
+        let stored_key = key.with_name(name);
         let current = snapshot.get(&stored_key);
         if let Some(current) = current
             && !self.owns(current)
         {
-            return Err(match current.label(labels::ZONE) {
+            let reason = match current.label(labels::ZONE) {
                 Some(owner) => format!("{stored_key} exists already and belongs to zone {owner}"),
                 None => format!("{stored_key} exists already and is not the sender's"),
-            });
+            };
+            return Err((reason, Some(stored_key)));
         }
-        let labels = self.labels(&key, sent);
-        let spec = self.attribute(spec);
+        let labels = self.labels(key, sent.clone());
+        let spec = self.attribute(spec.clone());
         if current.is_some_and(|c| **c.labels() == labels && *c.spec() == spec) {
             return Ok(None);
         }
@@ -259,6 +287,13 @@ impl Intake {
     }
 }
 
+/// What a write to `key` that was planned on `snapshot` expects to find.
+fn expected(snapshot: &Snapshot, key: &Key) -> Expect {
+    snapshot
+        .get(key)
+        .map_or(Expect::Absent, |current| Expect::Version(current.version()))
+}
+
 /// An error with its causes, as one line.
 fn report(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -274,7 +309,7 @@ fn report(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use mesh_proto::mesh::{self, dataplane};
-    use mesh_store::{Memory, Op, Store as _};
+    use mesh_store::{Memory, Store as _};
 
     use super::*;
     use crate::mapping::Mapping;
@@ -332,7 +367,11 @@ mod tests {
         intake: &Intake,
         delivery: Delivery,
     ) -> (Vec<String>, Vec<String>) {
-        let plan = intake.plan(&store.snapshot(), delivery, Timestamp::from_unix_seconds(1));
+        let plan = intake.plan(
+            &store.snapshot(),
+            &delivery,
+            Timestamp::from_unix_seconds(1),
+        );
         let ops = plan
             .batch
             .ops()

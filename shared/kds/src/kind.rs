@@ -45,12 +45,13 @@ impl std::fmt::Display for Kind {
 
 impl TypeSet for Kind {
     const ALL: &'static [Self] = &[
+        // The deployment's identity comes first: a zone takes nothing else before it.
+        Self(ResourceType::Config),
         Self(ResourceType::Mesh),
         Self(ResourceType::MeshGateway),
         Self(ResourceType::MeshGatewayRoute),
         Self(ResourceType::Secret),
         Self(ResourceType::GlobalSecret),
-        Self(ResourceType::Config),
         Self(ResourceType::Dataplane),
         Self(ResourceType::DataplaneInsight),
         Self(ResourceType::ZoneIngress),

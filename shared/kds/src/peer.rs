@@ -21,12 +21,25 @@ pub const VERSION: &str = "version";
 /// told apart from one zone that reconnects.
 pub const STORE_ID: &str = "meridian-store-id";
 
+/// gRPC metadata of ours: the largest message, in bytes, that the zone takes on a down stream.
+pub const MAX_MESSAGE: &str = "meridian-max-message";
+
 /// The zone answers health checks; seen in gRPC metadata only.
 pub const FEATURE_PING_HEALTH: &str = "zone-ping-health";
 /// The peer knows zone tokens.
 pub const FEATURE_ZONE_TOKEN: &str = "zone-token";
 /// The peer uses names with a hash suffix and labels (2.6 and later).
 pub const FEATURE_HASH_SUFFIX: &str = "hash-suffix";
+
+/// In node features: the peer is a Meridian control plane.
+pub const FEATURE_MERIDIAN: &str = "meridian";
+
+/// The features that our control planes announce in their nodes.
+pub fn own_features() -> Vec<String> {
+    [FEATURE_ZONE_TOKEN, FEATURE_HASH_SUFFIX, FEATURE_MERIDIAN]
+        .map(str::to_owned)
+        .into()
+}
 
 /// How resources are named towards a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,6 +80,8 @@ pub struct ZonePeer {
     pub version: Option<String>,
     /// The identity of its store, if it is one of ours.
     pub store_id: Option<Uuid>,
+    /// The largest message that it takes, if it said so.
+    pub max_message: Option<usize>,
     /// Whether it sent exactly one `authorization` value.
     pub has_token: bool,
 }
@@ -104,6 +119,7 @@ impl ZonePeer {
             },
             version: text(VERSION),
             store_id: text(STORE_ID).and_then(|id| Uuid::parse_str(&id).ok()),
+            max_message: text(MAX_MESSAGE).and_then(|size| size.parse().ok()),
             has_token: metadata.get_all("authorization").iter().count() == 1,
         })
     }
@@ -118,6 +134,7 @@ pub fn write_zone_metadata(
     zone: &ZoneName,
     version: &str,
     store_id: Uuid,
+    max_message: usize,
 ) {
     let ascii = |text: &str| {
         MetadataValue::try_from(text).expect("names, versions and UUIDs are visible ASCII")
@@ -128,6 +145,7 @@ pub fn write_zone_metadata(
     metadata.append(FEATURES, MetadataValue::from_static(FEATURE_PING_HEALTH));
     metadata.append(FEATURES, MetadataValue::from_static(FEATURE_HASH_SUFFIX));
     metadata.insert(STORE_ID, ascii(&store_id.to_string()));
+    metadata.insert(MAX_MESSAGE, ascii(&max_message.to_string()));
 }
 
 /// What a control plane says of itself in the node of a first request.
@@ -159,6 +177,11 @@ pub struct CpVersion {
 }
 
 impl NodeInfo {
+    /// Whether this peer is a Meridian control plane.
+    pub fn is_meridian(&self) -> bool {
+        self.features.iter().any(|f| f == FEATURE_MERIDIAN)
+    }
+
     /// How this peer wants resources named that are sent to it.
     pub fn naming(&self) -> Naming {
         if self.features.iter().any(|f| f == FEATURE_HASH_SUFFIX) {
@@ -257,11 +280,12 @@ mod tests {
         let mut metadata = MetadataMap::new();
         let zone = ZoneName::parse("east").unwrap();
         let store_id = Uuid::from_u128(7);
-        write_zone_metadata(&mut metadata, &zone, "2.14.3", store_id);
+        write_zone_metadata(&mut metadata, &zone, "2.14.3", store_id, 1 << 28);
         let peer = ZonePeer::from_metadata(&metadata).unwrap();
         assert_eq!(peer.zone, zone);
         assert_eq!(peer.up_naming, Naming::Hashed);
         assert_eq!(peer.store_id, Some(store_id));
+        assert_eq!(peer.max_message, Some(1 << 28));
         assert!(!peer.has_token);
     }
 

@@ -4,18 +4,28 @@
 //! encoded once, when the first of them looks, and its bytes are shared. Looking costs time in
 //! proportion to what changed since the last look.
 
+use std::collections::BTreeMap;
+
 use imbl::OrdMap;
 use mesh_delta::{Item, Name, Snapshot, TypeSet as _};
+use mesh_model::Key;
 use mesh_store::Change;
 use parking_lot::Mutex;
 
 use crate::kind::Kind;
-use crate::mapping::Mapping;
+use crate::mapping::{Mapped, Mapping};
+
+/// The largest resource for which a message of `max_message` bytes has room.
+pub(crate) fn largest_item(max_message: usize) -> usize {
+    const ENVELOPE: usize = 16 << 10;
+    max_message.saturating_sub(ENVELOPE)
+}
 
 /// The items of one mapping over a store.
 #[derive(Debug)]
 pub struct Projection {
     mapping: Mapping,
+    max_item: usize,
     state: Mutex<State>,
 }
 
@@ -23,16 +33,22 @@ pub struct Projection {
 struct State {
     source: Option<mesh_store::Snapshot>,
     items: Snapshot<Kind>,
+    /// The resources that map to a name, smallest key first: the first one has the name. There
+    /// is more than one only where somebody wrote another resource's display name into a label.
+    claims: BTreeMap<(Kind, Name), Vec<Key>>,
 }
 
 impl Projection {
-    /// A projection that has not looked yet.
-    pub fn new(mapping: Mapping) -> Self {
+    /// A projection that has not looked yet. Resources of more than `max_item` encoded bytes are
+    /// left out: no message could carry them.
+    pub fn new(mapping: Mapping, max_item: usize) -> Self {
         Self {
             mapping,
+            max_item,
             state: Mutex::new(State {
                 source: None,
                 items: Snapshot::empty(),
+                claims: BTreeMap::new(),
             }),
         }
     }
@@ -47,32 +63,95 @@ impl Projection {
             return state.items.clone();
         }
         let mut edits = Edits::new(&state.items);
-        for change in latest.changes_since(source).filter(Change::is_of_content) {
-            self.edit(&mut edits, &change);
+        let changes: Vec<Change> = latest
+            .changes_since(source)
+            .filter(Change::is_of_content)
+            .collect();
+        for change in &changes {
+            self.edit(&mut edits, &mut state.claims, latest, change);
         }
         state.items = edits.finish(&state.items, latest.revision().0);
         state.source = Some(latest.clone());
         state.items.clone()
     }
 
-    fn edit(&self, edits: &mut Edits, change: &Change) {
-        let (old, new) = match change {
-            Change::Put { old, new } => (old.as_ref(), Some(new)),
-            Change::Deleted { old } => (Some(old), None),
+    fn edit(
+        &self,
+        edits: &mut Edits,
+        claims: &mut BTreeMap<(Kind, Name), Vec<Key>>,
+        latest: &mesh_store::Snapshot,
+        change: &Change,
+    ) {
+        let old = match change {
+            Change::Put { old, .. } => old.as_ref(),
+            Change::Deleted { old } => Some(old),
         };
+        let key = change.key();
         let old_name = old.and_then(|old| self.mapping.stream_name(old));
-        let mapped = new.and_then(|new| self.mapping.apply(new));
+        let new_name = change
+            .new_resource()
+            .and_then(|new| self.mapping.stream_name(new));
         // A changed label can change the name: that is a removal and an addition.
-        if let Some((kind, name)) = old_name
-            && mapped
-                .as_ref()
-                .is_none_or(|(_, new_name, _)| *new_name != name)
+        if let Some(place) = old_name
+            && new_name.as_ref() != Some(&place)
         {
-            edits.of(kind).remove(&name);
+            if let Some(claimants) = claims.get_mut(&place) {
+                claimants.retain(|claimant| claimant != key);
+            }
+            self.fill(edits, claims, latest, place);
         }
-        if let Some((kind, name, item)) = mapped {
-            edits.of(kind).insert(name, item);
+        if let Some(place) = new_name {
+            let claimants = claims.entry(place.clone()).or_default();
+            if let Err(at) = claimants.binary_search(key) {
+                claimants.insert(at, key.clone());
+            }
+            if let [holder, others @ ..] = claimants.as_slice()
+                && !others.is_empty()
+            {
+                tracing::warn!(
+                    name = %place.1,
+                    "{key} would travel under the same name as {holder}, which has it; check the \
+                     label kuma.io/display-name"
+                );
+            }
+            self.fill(edits, claims, latest, place);
         }
+    }
+
+    /// Puts the first claimant of a name in its place, or nothing.
+    fn fill(
+        &self,
+        edits: &mut Edits,
+        claims: &mut BTreeMap<(Kind, Name), Vec<Key>>,
+        latest: &mesh_store::Snapshot,
+        place: (Kind, Name),
+    ) {
+        let holder = claims.get(&place).and_then(|claimants| claimants.first());
+        let mapped = holder.and_then(|key| self.mapping.apply(latest.get(key)?));
+        match mapped.filter(|mapped| self.fits(mapped)) {
+            Some((kind, name, item)) => {
+                edits.of(kind).insert(name, item);
+            }
+            None => {
+                edits.of(place.0).remove(&place.1);
+            }
+        }
+        if claims.get(&place).is_some_and(Vec::is_empty) {
+            claims.remove(&place);
+        }
+    }
+
+    fn fits(&self, (kind, name, item): &Mapped) -> bool {
+        let size = item.payload.len();
+        if size > self.max_item {
+            tracing::error!(
+                %name,
+                size,
+                limit = self.max_item,
+                "a {kind} is too large to travel and is left out"
+            );
+        }
+        size <= self.max_item
     }
 }
 
@@ -108,10 +187,8 @@ impl Edits {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use bytes::Bytes;
-    use mesh_model::{Key, MeshName, Resource, ResourceName, ResourceType, Spec, Timestamp};
+    use mesh_model::{MeshName, Resource, ResourceName, ResourceType, Spec, Timestamp};
     use mesh_store::{Batch, Memory, Store as _};
 
     use super::*;
@@ -144,7 +221,7 @@ mod tests {
     #[tokio::test]
     async fn a_projection_follows_its_store() {
         let store = Memory::new();
-        let projection = Projection::new(Mapping::Down(Naming::Plain));
+        let projection = Projection::new(Mapping::Down(Naming::Plain), 1 << 20);
         assert!(names(&projection.at(&store.snapshot())).is_empty());
 
         let batch = Batch::new()
@@ -165,7 +242,7 @@ mod tests {
     #[tokio::test]
     async fn writing_the_same_content_again_changes_no_item() {
         let store = Memory::new();
-        let projection = Projection::new(Mapping::Down(Naming::Hashed));
+        let projection = Projection::new(Mapping::Down(Naming::Hashed), 1 << 20);
         let first = store
             .commit(Batch::new().put(gateway("a", &[], 1)))
             .await
@@ -179,5 +256,49 @@ mod tests {
         let kind = Kind::of(ResourceType::MeshGateway).unwrap();
         assert!(before.items(kind).ptr_eq(after.items(kind)));
         assert_eq!(after.revision(), second.revision().0);
+    }
+
+    #[tokio::test]
+    async fn a_copy_under_a_foreign_display_name_takes_nothing_away() {
+        let store = Memory::new();
+        let projection = Projection::new(Mapping::Down(Naming::Hashed), 1 << 20);
+        let copy = gateway("edge-copy", &[("kuma.io/display-name", "edge")], 0);
+        let batch = Batch::new().put(gateway("edge", &[], 0)).put(copy.clone());
+        let both = store.commit(batch).await.unwrap();
+        assert_eq!(names(&projection.at(&both)).len(), 1);
+        let kept = store
+            .commit(Batch::new().delete(copy.key().clone()))
+            .await
+            .unwrap();
+        assert_eq!(
+            names(&projection.at(&kept)),
+            ["edge-5c75xw87847wvc4c.default"]
+        );
+        // And the other way round: the copy takes over when the first one goes.
+        store.commit(Batch::new().put(copy)).await.unwrap();
+        let batch = Batch::new().delete(gateway("edge", &[], 0).key().clone());
+        let taken_over = store.commit(batch).await.unwrap();
+        assert_eq!(
+            names(&projection.at(&taken_over)),
+            ["edge-5c75xw87847wvc4c.default"]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_resource_that_no_message_could_carry_is_left_out_alone() {
+        let store = Memory::new();
+        let projection = Projection::new(Mapping::Down(Naming::Plain), 1000);
+        let large = gateway("large", &[("note", &"x".repeat(1000))], 0);
+        let batch = Batch::new().put(large).put(gateway("small", &[], 0));
+        let both = store.commit(batch).await.unwrap();
+        assert_eq!(names(&projection.at(&both)), ["small.default"]);
+        let shrunk = store
+            .commit(Batch::new().put(gateway("large", &[], 0)))
+            .await
+            .unwrap();
+        assert_eq!(
+            names(&projection.at(&shrunk)),
+            ["large.default", "small.default"]
+        );
     }
 }

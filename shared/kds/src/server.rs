@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, stream};
 use mesh_model::ZoneName;
 use mesh_proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use mesh_proto::mesh::global_kds_service_server::{GlobalKdsService, GlobalKdsServiceServer};
@@ -19,7 +20,7 @@ use mesh_proto::mesh::{
 };
 use mesh_runtime::shutdown::Shutdown;
 use mesh_store::SharedStore;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::TaskTracker;
 use tonic::codec::CompressionEncoding;
@@ -33,10 +34,10 @@ use crate::kind::Kind;
 use crate::mapping::Mapping;
 use crate::metrics::Metrics;
 use crate::peer::{Naming, NodeInfo, ZonePeer};
-use crate::projection::Projection;
-use crate::stream::receive::{Applied, Open, Receiving};
+use crate::projection::{Projection, largest_item};
+use crate::stream::receive::{Applied, Memory, Open, Receiving};
 use crate::stream::send::{self, Sending};
-use crate::stream::{Answering, CHANNEL, End};
+use crate::stream::{CHANNEL, End};
 
 /// What happened to a response on a down stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,14 +108,15 @@ const PLAIN: &str = "plain";
 impl Server {
     /// Services that end their streams at shutdown.
     pub fn new(config: Config, shutdown: Shutdown) -> Self {
+        let max_item = largest_item(config.max_message);
         let projections = [
             (
                 HASHED,
-                Arc::new(Projection::new(Mapping::Down(Naming::Hashed))),
+                Arc::new(Projection::new(Mapping::Down(Naming::Hashed), max_item)),
             ),
             (
                 PLAIN,
-                Arc::new(Projection::new(Mapping::Down(Naming::Plain))),
+                Arc::new(Projection::new(Mapping::Down(Naming::Plain), max_item)),
             ),
         ];
         let inner = Inner {
@@ -136,7 +138,7 @@ impl Server {
         // break off when that is refused.
         let sync = KdsSyncServiceServer::new(self.clone())
             .max_decoding_message_size(max)
-            .max_encoding_message_size(max)
+            .max_encoding_message_size(usize::MAX)
             .accept_compressed(CompressionEncoding::Gzip);
         let global = GlobalKdsServiceServer::new(self.clone())
             .max_decoding_message_size(max)
@@ -172,27 +174,32 @@ impl Server {
             .registry
             .take(&peer.zone, kind, peer.store_id)
             .map_err(|error| {
-                tracing::error!(zone.name = %peer.zone, "refused a connection: {error}");
+                if error.is_news {
+                    tracing::error!(zone.name = %peer.zone, "refused a connection: {error}");
+                }
                 Status::already_exists(error.to_string())
             })?;
         self.inner.config.book.admit(&peer).await?;
         Ok((peer, seat))
     }
 
-    /// Runs a stream in a task of its own until it ends, it is superseded or the process stops.
+    /// Runs a stream in a task of its own until it ends, it is superseded or the process stops,
+    /// and gives what it says. The status comes last: a stream never ends with OK, which stock
+    /// zones take for a quiet end that is no reason to come back.
     fn spawn<M: Send + 'static>(
         &self,
         peer: &ZonePeer,
         direction: &'static str,
         seat: registry::Seat,
-        end_of: mpsc::Sender<Result<M, Status>>,
+        said: mpsc::Receiver<M>,
         run: impl Future<Output = End> + Send + 'static,
         closed: impl FnOnce() + Send + 'static,
-    ) {
+    ) -> ServerStream<M> {
         let span = tracing::info_span!("kds", zone.name = %peer.zone, direction);
         let zone = peer.zone.clone();
         let shutdown = self.inner.shutdown.clone();
         let open = self.inner.config.metrics.stream(direction);
+        let (ended, status) = oneshot::channel();
         let task = async move {
             let end = tokio::select! {
                 end = run => end,
@@ -207,10 +214,19 @@ impl Server {
                 }
                 _ => tracing::warn!("zone {zone}: {direction} stream ended: {end}"),
             }
-            // A peer that does not read finds the channel full; dropping it ends the stream.
-            let _ = end_of.try_send(Err(end.to_status()));
+            // Nobody may be left to hear it.
+            let _ = ended.send(end.to_status());
         };
         self.inner.streams.spawn(task.instrument(span));
+        let last = async {
+            Err(status
+                .await
+                .unwrap_or_else(|_gone| Status::unavailable("the stream ended")))
+        };
+        ReceiverStream::new(said)
+            .map(Ok)
+            .chain(stream::once(last))
+            .boxed()
     }
 }
 
@@ -227,11 +243,11 @@ impl KdsSyncService for Server {
         let (peer, seat) = self.enter(request.metadata(), StreamKind::Down).await?;
         let inbound = request.into_inner();
         let (tx, rx) = mpsc::channel(CHANNEL);
-        let stream = Uuid::new_v4();
+        let id = Uuid::new_v4();
         let inner = Arc::clone(&self.inner);
         let book = Arc::clone(&inner.config.book);
         let run = {
-            let (peer, tx, book) = (peer.clone(), tx.clone(), Arc::clone(&book));
+            let (peer, book) = (peer.clone(), Arc::clone(&book));
             async move {
                 let kinds: Vec<Kind> = Kind::down().collect();
                 let projection = |naming| {
@@ -245,7 +261,7 @@ impl KdsSyncService for Server {
                 let metrics = &inner.config.metrics;
                 let mut on_event = |happened: send::Happened<'_>| {
                     let count = |kind: Kind, what| {
-                        book.counted(stream, &peer.zone, kind.resource_type().name(), what);
+                        book.counted(id, &peer.zone, kind.resource_type().name(), what);
                     };
                     match happened {
                         send::Happened::Opened(node) => {
@@ -255,7 +271,7 @@ impl KdsSyncService for Server {
                                 "zone {} follows this global",
                                 peer.zone
                             );
-                            book.opened(stream, &peer, node);
+                            book.opened(id, &peer, node);
                         }
                         send::Happened::Sent(kind) => {
                             metrics.sent(kind);
@@ -277,18 +293,20 @@ impl KdsSyncService for Server {
                     identifier: "global",
                     kinds: &kinds,
                     store: Arc::clone(&inner.config.store),
+                    max_message: peer.max_message.unwrap_or(inner.config.max_message),
+                    says_version: peer.version.is_some(),
                     projection: &projection,
-                    outbox: Answering(tx),
+                    outbox: tx,
                     on_event: &mut on_event,
                 };
                 sending.run(inbound).await
             }
         };
         let zone = peer.zone.clone();
-        self.spawn(&peer, "down", seat, tx, run, move || {
-            book.closed(stream, &zone)
+        let said = self.spawn(&peer, "down", seat, rx, run, move || {
+            book.closed(id, &zone);
         });
-        Ok(Response::new(ReceiverStream::new(rx).boxed()))
+        Ok(Response::new(said))
     }
 
     type ZoneToGlobalSyncStream = ServerStream<DeltaDiscoveryRequest>;
@@ -302,7 +320,7 @@ impl KdsSyncService for Server {
         let (tx, rx) = mpsc::channel(CHANNEL);
         let inner = Arc::clone(&self.inner);
         let run = {
-            let (peer, tx) = (peer.clone(), tx.clone());
+            let peer = peer.clone();
             async move {
                 let node = NodeInfo {
                     id: peer.zone.to_string(),
@@ -331,15 +349,16 @@ impl KdsSyncService for Server {
                         naming: peer.up_naming,
                     },
                     gate: Open,
+                    is_stock_peer: &AtomicBool::new(false),
+                    memory: Memory::default(),
                     store: Arc::clone(&inner.config.store),
-                    outbox: Answering(tx),
+                    outbox: tx,
                     on_applied: &mut on_applied,
                 };
                 receiving.run(inbound).await
             }
         };
-        self.spawn(&peer, "up", seat, tx, run, || {});
-        Ok(Response::new(ReceiverStream::new(rx).boxed()))
+        Ok(Response::new(self.spawn(&peer, "up", seat, rx, run, || {})))
     }
 }
 

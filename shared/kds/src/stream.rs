@@ -8,6 +8,7 @@
 pub(crate) mod receive;
 pub(crate) mod send;
 
+use mesh_model::Key;
 use mesh_store::CommitError;
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -39,6 +40,9 @@ pub(crate) enum End {
     /// What was received could not be stored.
     #[error("cannot store what was received")]
     Store(#[from] CommitError),
+    /// A resource that could not be taken can be taken now.
+    #[error("{0} has gone, and what it was in the place of is fetched again")]
+    MadeRoom(Key),
     /// The global is another one than this zone follows.
     #[error(
         "this global's kuma-cluster-id is {offered}, but this zone follows {known}; nothing is \
@@ -60,7 +64,9 @@ impl End {
         match self {
             Self::PeerGone => Status::cancelled(text),
             Self::Failed(status) => status.clone(),
-            Self::Superseded | Self::Shutdown | Self::Store(_) => Status::unavailable(text),
+            Self::Superseded | Self::Shutdown | Self::Store(_) | Self::MadeRoom(_) => {
+                Status::unavailable(text)
+            }
             Self::Protocol(_) => Status::invalid_argument(text),
             Self::NotReading => Status::resource_exhausted(text),
             Self::OtherCluster { .. } => Status::failed_precondition(text),
@@ -85,16 +91,6 @@ pub(crate) trait Outbox<M> {
 impl<M> Outbox<M> for mpsc::Sender<M> {
     fn put(&self, message: M) -> Result<(), End> {
         self.try_send(message).map_err(refused)
-    }
-}
-
-/// The server's side of a stream, which can also end it with a status.
-#[derive(Debug)]
-pub(crate) struct Answering<M>(pub(crate) mpsc::Sender<Result<M, Status>>);
-
-impl<M> Outbox<M> for Answering<M> {
-    fn put(&self, message: M) -> Result<(), End> {
-        self.0.try_send(Ok(message)).map_err(refused)
     }
 }
 

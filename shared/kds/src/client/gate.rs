@@ -8,6 +8,7 @@
 use mesh_model::{Key, ResourceName, ResourceType, cluster};
 use mesh_proto::system;
 use mesh_store::Snapshot;
+use tokio::sync::watch;
 
 use crate::intake::Delivery;
 use crate::stream::End;
@@ -32,70 +33,109 @@ pub(crate) struct ClusterGate {
     known: Option<String>,
     accepted: Option<String>,
     is_open: bool,
+    /// Told when the gate opens.
+    opened: watch::Sender<bool>,
 }
 
 impl ClusterGate {
     /// A gate for a stream of a zone whose store is at `snapshot`.
-    pub(crate) fn new(snapshot: &Snapshot) -> Self {
+    pub(crate) fn new(snapshot: &Snapshot, opened: watch::Sender<bool>) -> Self {
         Self {
             known: known_cluster_id(snapshot),
             accepted: config(snapshot, cluster::ACCEPTED_ID),
             is_open: false,
+            opened,
         }
     }
 }
 
 impl Gate for ClusterGate {
     fn check(&mut self, _snapshot: &Snapshot, delivery: &Delivery) -> Result<Pass, End> {
-        if self.is_open {
-            return Ok(Pass::Now);
-        }
         if delivery.ty != ResourceType::Config {
-            return Ok(Pass::Later);
+            return Ok(if self.is_open { Pass::Now } else { Pass::Later });
         }
-        let Some(known) = &self.known else {
-            self.is_open = true;
-            return Ok(Pass::Now);
-        };
         let offered = delivery
             .arrived
             .iter()
             .filter_map(|arrived| arrived.content.as_ref().ok())
             .find(|incoming| incoming.key.name().as_str() == cluster::ID)
-            .map(|incoming| incoming.spec.decode::<system::Config>().config);
-        match offered {
-            // A global that has just started has no id yet; it sends one when it has.
-            None => Ok(Pass::Never),
-            Some(offered) if offered == *known || Some(&offered) == self.accepted.as_ref() => {
-                self.is_open = true;
-                Ok(Pass::Now)
+            .map(|incoming| incoming.spec.decode::<system::Config>().config)
+            .filter(|id| !id.is_empty());
+        let Some(offered) = offered else {
+            if !self.is_open {
+                tracing::warn!(
+                    "the global has no kuma-cluster-id yet; nothing is taken before it has"
+                );
             }
-            Some(offered) => Err(End::OtherCluster {
-                known: known.clone(),
-                offered,
-            }),
+            return Ok(if self.is_open { Pass::Now } else { Pass::Never });
+        };
+        let known = self.known.get_or_insert_with(|| offered.clone());
+        if *known != offered {
+            if self.accepted.as_ref() != Some(&offered) {
+                let known = known.clone();
+                return Err(End::OtherCluster { known, offered });
+            }
+            known.clone_from(&offered);
         }
+        self.is_open = true;
+        self.opened.send_replace(true);
+        Ok(Pass::Now)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeMap;
 
-    #[test]
-    fn a_zone_that_follows_nobody_takes_the_cluster_id_before_anything_else() {
-        let store = mesh_store::Store::id(&mesh_store::Memory::new());
-        let snapshot = Snapshot::empty(store);
-        let delivery = |ty| Delivery {
+    use mesh_model::Spec;
+
+    use super::*;
+    use crate::intake::Arrived;
+    use crate::wire::Incoming;
+
+    fn delivery(ty: ResourceType, id: Option<&str>) -> Delivery {
+        let arrived = id.map(|id| Arrived {
+            name: "kuma-cluster-id.".into(),
+            content: Ok(Incoming {
+                key: Key::global(
+                    ResourceType::Config,
+                    ResourceName::parse(cluster::ID).unwrap(),
+                ),
+                labels: BTreeMap::new(),
+                spec: Spec::encode(
+                    ResourceType::Config,
+                    &system::Config {
+                        config: id.to_owned(),
+                    },
+                ),
+            }),
+        });
+        Delivery {
             ty,
             is_complete: true,
-            arrived: Vec::new(),
+            arrived: arrived.into_iter().collect(),
             removed: Vec::new(),
-        };
-        let mut gate = ClusterGate::new(&snapshot);
-        let mut check = |ty| gate.check(&snapshot, &delivery(ty)).unwrap();
-        assert_eq!(check(ResourceType::Mesh), Pass::Later);
-        assert_eq!(check(ResourceType::Config), Pass::Now);
-        assert_eq!(check(ResourceType::Mesh), Pass::Now);
+        }
+    }
+
+    #[test]
+    fn a_zone_that_follows_nobody_takes_a_cluster_id_before_anything_else() {
+        let store = mesh_store::Store::id(&mesh_store::Memory::new());
+        let snapshot = Snapshot::empty(store);
+        let mut gate = ClusterGate::new(&snapshot, watch::Sender::new(false));
+        let mut check = |ty, id| gate.check(&snapshot, &delivery(ty, id));
+        assert_eq!(check(ResourceType::Mesh, None).unwrap(), Pass::Later);
+        // A global that has just started has no id yet; it sends one when it has.
+        assert_eq!(check(ResourceType::Config, None).unwrap(), Pass::Never);
+        assert_eq!(
+            check(ResourceType::Config, Some("fleet-1")).unwrap(),
+            Pass::Now
+        );
+        assert_eq!(check(ResourceType::Mesh, None).unwrap(), Pass::Now);
+        // And holds on to it while the stream lasts.
+        assert!(matches!(
+            check(ResourceType::Config, Some("fleet-2")),
+            Err(End::OtherCluster { .. })
+        ));
     }
 }

@@ -1,13 +1,16 @@
 //! Which streams of which zones are live: the newest connection of a zone wins, and a second
 //! zone under a name in use is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mesh_model::ZoneName;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+/// How many refused stores are remembered.
+const MOST_REFUSED: usize = 1000;
 
 /// One of the streams that a zone holds at most once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +30,8 @@ pub(crate) enum StreamKind {
 pub(crate) struct NameInUse {
     zone: ZoneName,
     live: Uuid,
+    /// Whether this is the first refusal of this store since the name was taken.
+    pub(crate) is_news: bool,
 }
 
 #[derive(Debug)]
@@ -40,6 +45,8 @@ struct Live {
 struct State {
     next_id: u64,
     streams: BTreeMap<(ZoneName, StreamKind), Live>,
+    /// Stores that were refused, and are told apart from those that come for the first time.
+    refused: BTreeSet<(ZoneName, Uuid)>,
 }
 
 /// The live streams, by zone and kind.
@@ -71,16 +78,28 @@ impl Registry {
         store_id: Option<Uuid>,
     ) -> Result<Seat, NameInUse> {
         let mut state = self.state.lock();
-        for other in [StreamKind::Down, StreamKind::Up] {
-            if let Some(live) = state.streams.get(&(zone.clone(), other))
-                && let (Some(ours), Some(live)) = (store_id, live.store_id)
-                && ours != live
-            {
-                return Err(NameInUse {
-                    zone: zone.clone(),
-                    live,
-                });
-            }
+        let held = |kind| {
+            state
+                .streams
+                .get(&(zone.clone(), kind))
+                .and_then(|l| l.store_id)
+        };
+        let live = [StreamKind::Down, StreamKind::Up]
+            .into_iter()
+            .filter_map(held);
+        if let Some(ours) = store_id
+            && let Some(live) = live.into_iter().find(|live| *live != ours)
+        {
+            let is_news =
+                state.refused.len() < MOST_REFUSED && state.refused.insert((zone.clone(), ours));
+            return Err(NameInUse {
+                zone: zone.clone(),
+                live,
+                is_news,
+            });
+        }
+        if let Some(ours) = store_id {
+            state.refused.remove(&(zone.clone(), ours));
         }
         state.next_id += 1;
         let id = state.next_id;

@@ -1,12 +1,18 @@
 //! A `Receiver` over a stream: what a peer owns, into this control plane's store.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use futures_util::{Stream, StreamExt as _};
 use imbl::OrdMap;
 use mesh_delta::{Mode, Nonce, Receiver, Rejection, Resume, Verdict};
+use mesh_model::Key;
 use mesh_proto::core::Node;
 use mesh_proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use mesh_runtime::clock;
-use mesh_store::{SharedStore, Snapshot};
+use mesh_store::{CommitError, SharedStore, Snapshot};
+use tokio::time::MissedTickBehavior;
 use tonic::Status;
 
 use super::{End, Outbox};
@@ -14,6 +20,11 @@ use crate::convert;
 use crate::intake::{Delivery, Intake, Refused};
 use crate::kind::Kind;
 use crate::peer::NodeInfo;
+
+/// How often the last answers are repeated towards a stock peer.
+const REPEAT: Duration = Duration::from_secs(10);
+/// How often a response is planned anew because another writer was faster.
+const MOST_TRIES: u32 = 16;
 
 /// Looks at a response before it is applied, and may hold it back or end the stream.
 pub(crate) trait Gate: Send {
@@ -67,8 +78,22 @@ pub(crate) struct Receiving<'a, O, G> {
     pub(crate) store: SharedStore,
     /// Where requests go.
     pub(crate) outbox: O,
+    /// Whether the peer is a stock control plane, as soon as that is known: its answers are
+    /// repeated now and then.
+    pub(crate) is_stock_peer: &'a AtomicBool,
     /// Told of every response that was applied.
     pub(crate) on_applied: &'a mut (dyn FnMut(Applied<'_>) + Send),
+    /// What the loop remembers; empty at the start.
+    pub(crate) memory: Memory,
+}
+
+/// What a receiving loop remembers.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// Resources of others in the place of resources that were refused.
+    occupied: BTreeSet<Key>,
+    /// The last answer of each type, if it was an ACK.
+    answers: BTreeMap<Kind, DeltaDiscoveryRequest>,
 }
 
 /// A response that waits for the gate.
@@ -102,18 +127,25 @@ impl<O: Outbox<DeltaDiscoveryRequest>, G: Gate> Receiving<'_, O, G> {
                 .put(convert::request_to_wire(request, introduction.clone()))?;
         }
         let mut held: Vec<Held> = Vec::new();
+        let mut snapshots = self.store.watch();
+        let mut repeat = tokio::time::interval(REPEAT);
+        repeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let response = inbound
-                .next()
-                .await
-                .ok_or(End::PeerGone)?
-                .map_err(End::Failed)?;
+            let response = tokio::select! {
+                response = inbound.next() => response.ok_or(End::PeerGone)?.map_err(End::Failed)?,
+                _ = snapshots.changed(), if !self.memory.occupied.is_empty() => {
+                    self.look_for_room(&snapshots.borrow_and_update())?;
+                    continue;
+                }
+                _ = repeat.tick(), if self.is_stock_peer.load(Ordering::Relaxed) => {
+                    self.repeat_answers()?;
+                    continue;
+                }
+            };
             let kind = Kind::from_type_url(&response.type_url).filter(|k| self.kinds.contains(k));
             let Some(kind) = kind else {
-                return Err(End::Protocol(format!(
-                    "a response has type {:?}, which was never asked for",
-                    response.type_url
-                )));
+                self.pass_over(&response)?;
+                continue;
             };
             let response = convert::response_from_wire(kind, response)
                 .map_err(|error| End::Protocol(error.to_string()))?;
@@ -158,24 +190,84 @@ impl<O: Outbox<DeltaDiscoveryRequest>, G: Gate> Receiving<'_, O, G> {
             nonce,
             delivery,
         } = held;
-        let plan = self
-            .intake
-            .plan(&self.store.snapshot(), delivery, clock::now());
-        let changes = plan.batch.ops().len();
-        if changes > 0 {
-            self.store.commit(plan.batch).await?;
-        }
+        let mut tries = 0;
+        let plan = loop {
+            let plan = self
+                .intake
+                .plan(&self.store.snapshot(), &delivery, clock::now());
+            if plan.batch.is_empty() {
+                break plan;
+            }
+            match self.store.commit(plan.batch.clone()).await {
+                Ok(_) => break plan,
+                // Another writer was faster: its change counts, and this is planned anew.
+                Err(CommitError::Conflict { .. }) if tries < MOST_TRIES => tries += 1,
+                Err(error) => return Err(error.into()),
+            }
+        };
         (self.on_applied)(Applied {
             kind,
-            changes,
+            changes: plan.batch.ops().len(),
             refused: &plan.refused,
         });
+        self.memory
+            .occupied
+            .extend(plan.refused.iter().filter_map(|one| one.occupied.clone()));
         let rejected = plan.refused.into_iter().map(|one| Rejection {
             name: one.name,
             version: None,
             reason: one.reason,
         });
         self.answer(receiver, kind, nonce, Verdict::Rejected(rejected.collect()))
+    }
+
+    /// Ends the stream when a resource that was in the place of a refused one has gone: the peer
+    /// sends what it refused only on a new stream.
+    fn look_for_room(&self, snapshot: &Snapshot) -> Result<(), End> {
+        match self
+            .memory
+            .occupied
+            .iter()
+            .find(|key| snapshot.get(key).is_none())
+        {
+            Some(key) => Err(End::MadeRoom(key.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// A type that was not asked for is answered and passed over. Breaking off would bring it
+    /// back with the next connection.
+    fn pass_over(&self, response: &DeltaDiscoveryResponse) -> Result<(), End> {
+        tracing::debug!(
+            type_url = response.type_url,
+            "passed over a type that was not asked for"
+        );
+        if response.nonce.is_empty() {
+            return Ok(());
+        }
+        self.outbox.put(DeltaDiscoveryRequest {
+            node: Some(self.bare_node()),
+            type_url: response.type_url.clone(),
+            response_nonce: response.nonce.clone(),
+            ..DeltaDiscoveryRequest::default()
+        })
+    }
+
+    /// Says the last answers once more. A stock global shares what it has to say between the
+    /// streams of a zone: when an old one closes late, the new one falls silent until a request
+    /// comes.
+    fn repeat_answers(&self) -> Result<(), End> {
+        self.memory
+            .answers
+            .values()
+            .try_for_each(|answer| self.outbox.put(answer.clone()))
+    }
+
+    fn bare_node(&self) -> Node {
+        Node {
+            id: self.node.id.clone(),
+            ..Node::default()
+        }
     }
 
     fn answer(
@@ -188,10 +280,14 @@ impl<O: Outbox<DeltaDiscoveryRequest>, G: Gate> Receiving<'_, O, G> {
         let answer = receiver
             .answer(kind, nonce, verdict)
             .map_err(|e| End::Protocol(e.to_string()))?;
-        let node = Node {
-            id: self.node.id.clone(),
-            ..Node::default()
-        };
-        self.outbox.put(convert::request_to_wire(answer, node))
+        let is_ack = answer.error.is_none();
+        let answer = convert::request_to_wire(answer, self.bare_node());
+        if is_ack {
+            self.memory.answers.insert(kind, answer.clone());
+        } else {
+            // Repeating a refusal would make a 2.5 global send the whole type again.
+            self.memory.answers.remove(&kind);
+        }
+        self.outbox.put(answer)
     }
 }

@@ -1,11 +1,13 @@
 //! A `Sender` over a stream: what this control plane owns, to a peer that subscribes.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt as _};
-use mesh_delta::{Event, Policy, Sender};
+use mesh_delta::{Event, Policy, Response, Sender};
 use mesh_proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use mesh_store::SharedStore;
+use prost::Message as _;
 use tokio::time::Instant;
 use tonic::Status;
 
@@ -14,6 +16,9 @@ use crate::convert;
 use crate::kind::Kind;
 use crate::peer::{Naming, NodeInfo};
 use crate::projection::Projection;
+
+/// How many resources an increment for a stock peer holds at most.
+const MOST_IN_INCREMENT: usize = 1000;
 
 /// What happens on a stream, for bookkeeping.
 #[derive(Debug)]
@@ -38,6 +43,10 @@ pub(crate) struct Sending<'a, O> {
     pub(crate) kinds: &'a [Kind],
     /// Where the resources are.
     pub(crate) store: SharedStore,
+    /// The largest message that the peer takes, in bytes.
+    pub(crate) max_message: usize,
+    /// Whether the peer says its release in gRPC metadata, as all do from 2.7 on.
+    pub(crate) says_version: bool,
     /// Chooses what the peer gets, once it said what it can.
     pub(crate) projection: &'a (dyn Fn(Naming) -> Arc<Projection> + Send + Sync),
     /// Where responses go.
@@ -83,11 +92,49 @@ impl<O: Outbox<DeltaDiscoveryResponse>> Sending<'_, O> {
             let latest = snapshots.borrow_and_update().clone();
             sender.offer(projection.at(&latest));
             while let Some(response) = sender.poll(start.elapsed()) {
-                (self.on_event)(Happened::Sent(response.ty));
-                self.outbox
-                    .put(convert::response_to_wire(response, self.identifier))?;
+                self.put(response)?;
             }
         }
+    }
+
+    /// How the peer is treated, by what it announced.
+    fn policy(&self, peer: &NodeInfo) -> Policy {
+        if peer.is_meridian() {
+            return Policy::own();
+        }
+        let policy = match peer.naming() {
+            Naming::Plain => Policy::stock_resending(),
+            // 2.6 takes every response before its first ACK for the complete state.
+            Naming::Hashed => Policy {
+                complete_until_first_ack: !self.says_version,
+                ..Policy::stock()
+            },
+        };
+        // What need not be complete is kept well below the limit of a message.
+        Policy {
+            max_chunk: NonZeroUsize::new(MOST_IN_INCREMENT),
+            ..policy
+        }
+    }
+
+    fn put(&mut self, response: Response<Kind>) -> Result<(), End> {
+        let kind = response.ty;
+        let message = convert::response_to_wire(response, self.identifier);
+        let size = message.encoded_len();
+        if size > self.max_message {
+            // The peer would break off and come back for the same, for ever, and no other type
+            // would get through. Without an answer this type rests until the next connection.
+            tracing::error!(
+                type_url = %kind,
+                size,
+                limit = self.max_message,
+                "the {kind}s together are larger than the peer takes in a message, and are not \
+                 sent; raise kds.maxMsgSize on both sides"
+            );
+            return Ok(());
+        }
+        (self.on_event)(Happened::Sent(kind));
+        self.outbox.put(message)
     }
 
     fn take(
@@ -110,10 +157,7 @@ impl<O: Outbox<DeltaDiscoveryResponse>> Sending<'_, O> {
             let info = NodeInfo::from_node(node);
             let naming = info.naming();
             (self.on_event)(Happened::Opened(&info));
-            let policy = match naming {
-                Naming::Plain => Policy::stock_resending(),
-                Naming::Hashed => Policy::stock(),
-            };
+            let policy = self.policy(&info);
             *peer = Some((Sender::new(policy), (self.projection)(naming)));
         }
         let (sender, _) = peer.as_mut().expect("it was just set");

@@ -221,3 +221,54 @@ async fn one_resource_that_cannot_be_taken_stops_no_other() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_was_refused_for_a_local_resource_comes_when_that_has_gone() {
+    let global = Global::start().await;
+    let zone = Zone::start("east", global.address);
+    let own = resource(ResourceType::Secret, "certificate");
+    zone.store
+        .commit(Batch::new().put(own.clone()))
+        .await
+        .unwrap();
+    global
+        .put(resource(ResourceType::Secret, "certificate"))
+        .await;
+    global.put(resource(ResourceType::Mesh, "later")).await;
+    let later = key(ResourceType::Mesh, "later");
+    eventually(&zone.store, "another resource", |s| s.get(&later).is_some()).await;
+    assert_eq!(
+        zone.store.get(own.key()).unwrap().label(labels::ORIGIN),
+        None
+    );
+
+    zone.store
+        .commit(Batch::new().delete(own.key().clone()))
+        .await
+        .unwrap();
+    eventually(&zone.store, "the global's secret", |s| {
+        s.get(own.key())
+            .is_some_and(|r| r.label(labels::ORIGIN) == Some("global"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_type_that_outgrows_the_limit_of_stock_messages_reaches_our_zones() {
+    let global = Global::start().await;
+    let note = "x".repeat(1 << 20);
+    let mut batch = Batch::new();
+    for number in 0..12 {
+        batch = batch.put(labelled(
+            ResourceType::MeshGateway,
+            &format!("edge-{number}"),
+            &[("note", &note)],
+        ));
+    }
+    global.store.commit(batch).await.unwrap();
+    let zone = Zone::start("east", global.address);
+    eventually(&zone.store, "all twelve", |s| {
+        s.list(ResourceType::MeshGateway).count() == 12
+    })
+    .await;
+}

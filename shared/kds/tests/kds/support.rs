@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mesh_kds::client::{self, Client, Target};
-use mesh_kds::peer::{FEATURE_HASH_SUFFIX, FEATURE_ZONE_TOKEN, NodeInfo, ZonePeer};
+use mesh_kds::peer::{NodeInfo, ZonePeer, own_features};
 use mesh_kds::server::{self, Counted, Server, ZoneBook};
 use mesh_model::{Key, MeshName, Resource, ResourceName, ResourceType, Spec, Timestamp, ZoneName};
 use mesh_proto::system;
@@ -137,7 +137,7 @@ pub(crate) struct Global {
 
 pub(crate) fn global_node() -> NodeInfo {
     NodeInfo {
-        features: vec![FEATURE_ZONE_TOKEN.into(), FEATURE_HASH_SUFFIX.into()],
+        features: own_features(),
         instance_id: "global-1".into(),
         ..NodeInfo::default()
     }
