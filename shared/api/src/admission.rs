@@ -48,7 +48,7 @@ impl Refusal {
     }
 }
 
-/// The rules of one control plane, asked after everything that holds on any of them.
+/// The rules of one control plane, asked about what is valid by itself.
 ///
 /// A write that meets a concurrent one is tried again from a newer snapshot, so a method may be
 /// called several times for one request and must leave no trace of its own.

@@ -41,6 +41,25 @@ pub(crate) fn check(labels: &Labels, mode: &Mode, mesh: Option<&str>) -> Vec<Vio
     found
 }
 
+/// A global control plane sends resources under their display names, so one with a foreign
+/// display name would take another one's place in zones: such as a copy of what a zone shows.
+/// One that is stored already stays; what may be changed of it, [`check_update`] says.
+pub(crate) fn check_display_name(
+    labels: &Labels,
+    mode: &Mode,
+    name: &str,
+    old: Option<&Resource>,
+) -> Option<Violation> {
+    let given = labels.get(DISPLAY_NAME)?;
+    let is_stored = old.and_then(|old| old.label(DISPLAY_NAME)) == Some(given);
+    (*mode == Mode::Global && given != name && !is_stored).then(|| {
+        violation(
+            DISPLAY_NAME,
+            format!("must be the name {name:?} or be left out, not {given:?}"),
+        )
+    })
+}
+
 /// Adds what the server knows.
 pub(crate) fn complete(
     mut labels: Labels,

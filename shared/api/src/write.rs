@@ -68,16 +68,21 @@ pub(crate) async fn put(
         .transpose()?;
     let body = body::parse(ty, &bytes)
         .map_err(|text| ApiError::bad_request(format!("invalid {ty} object: {text:?}")))?;
-    let spec_violations = validate::spec(ty, &body.spec);
-    if !spec_violations.is_empty() {
-        return Err(ApiError::invalid(PROCESS, spec_violations));
-    }
-    let violations = check_meta(&request.context.mode, ty, mesh_name, name, &body);
+    let key = read::key(ty, mesh, name);
+    let old = key.as_ref().and_then(|key| snapshot.get(key));
+    let mut violations = validate::spec(ty, &body.spec);
+    violations.extend(check_meta(request, ty, mesh_name, name, &body));
+    violations.extend(labels::check_display_name(
+        &body.meta.labels,
+        &request.context.mode,
+        name,
+        old.map(|old| &**old),
+    ));
     if !violations.is_empty() {
         return Err(ApiError::invalid(PROCESS, violations));
     }
     request.user.require_type(ty)?;
-    let key = read::key(ty, mesh, name).expect("the name and its mesh were checked");
+    let key = key.expect("the name and its mesh were checked");
     for _ in 0..ATTEMPTS {
         match try_put(request, &key, &body).await? {
             Ok(status) => return Ok(written(status, ty, &body.unknown)),
@@ -114,26 +119,30 @@ async fn try_put(
         (_, None) => "Could not create a resource",
         (_, Some(_)) => "Could not update a resource",
     };
-    if let Some(old) = &old {
-        let violations = labels::check_update(old, &labels);
-        if !violations.is_empty() {
-            return Err(ApiError::invalid(title, violations));
-        }
-    }
+    let mut violations = old
+        .as_ref()
+        .map_or_else(Vec::new, |old| labels::check_update(old, &labels));
     let created = old.as_ref().map_or(now, |old| old.created());
     let (expect, status) = match &old {
         Some(old) => (Expect::Version(old.version()), StatusCode::OK),
         None => (Expect::Absent, StatusCode::CREATED),
     };
-    let admitted = context
+    let answer = context
         .admission
         .admit(Admit {
             snapshot,
             old,
             new: Resource::new(key.clone(), labels, spec, created, now),
         })
-        .await
-        .map_err(|refusal| ApiError::invalid(title, refusal.0))?;
+        .await;
+    let admitted = match answer {
+        Ok(admitted) if violations.is_empty() => admitted,
+        Ok(_) => return Err(ApiError::invalid(title, violations)),
+        Err(refusal) => {
+            violations.extend(refusal.0);
+            return Err(ApiError::invalid(title, violations));
+        }
+    };
     let mut batch = Batch::new().put_if(admitted.resource, expect);
     admitted.more.into_iter().for_each(|op| batch.push(op));
     Ok(context.store.commit(batch).await.map(|_| status))
@@ -141,12 +150,13 @@ async fn try_put(
 
 /// What is wrong with a body beside its fields.
 fn check_meta(
-    mode: &Mode,
+    request: &Request<'_>,
     ty: ResourceType,
     mesh: Option<&str>,
     name: &str,
     body: &Body,
 ) -> Vec<Violation> {
+    let mode = &request.context.mode;
     let meta = &body.meta;
     let mut found = validate::url_agrees(meta, ty, mesh, name);
     if let Some(zone) = mode.zone()

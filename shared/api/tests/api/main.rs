@@ -7,4 +7,5 @@ mod lists;
 mod replay;
 mod support;
 mod tokens;
+mod violations;
 mod writes;
