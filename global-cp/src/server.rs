@@ -203,6 +203,14 @@ impl GlobalCp {
     }
 }
 
+/// The largest resource for which a message to a zone has room, beside its envelope and what
+/// else a message says.
+fn largest_resource(max_message: u32) -> usize {
+    const ROOM: usize = 64 << 10;
+    let max = usize::try_from(max_message).unwrap_or(usize::MAX);
+    max.saturating_sub(ROOM).max(max / 2)
+}
+
 fn context(config: &Config, store: SharedStore, metrics: Metrics) -> Context {
     let api = &config.api_server;
     let proxies = &config.dp_server.authn;
@@ -219,6 +227,7 @@ fn context(config: &Config, store: SharedStore, metrics: Metrics) -> Context {
             issues_user_tokens: api.authn.tokens.enable_issuer,
             base_path: api.base_path.clone(),
             cors_allowed_domains: api.cors_allowed_domains.clone(),
+            max_resource: Some(largest_resource(config.multizone.global.kds.max_msg_size)),
             ..Settings::default()
         },
         config: config.to_json(),

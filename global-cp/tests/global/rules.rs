@@ -180,3 +180,41 @@ async fn many_writers_of_one_resource_leave_one_of_their_texts() {
     assert!(bodies.iter().any(|b| b["conf"] == conf), "{conf}");
     running.cp.stop().await;
 }
+
+#[tokio::test]
+async fn a_resource_that_no_message_to_a_zone_could_hold_is_refused() {
+    let secret = |length: usize| {
+        json!({
+            "type": "Secret", "mesh": "default", "name": "s", "data": "A".repeat(length),
+        })
+    };
+    let path = "/meshes/default/secrets/s";
+    let dir = tempfile::tempdir().unwrap();
+    let running = in_memory(dir.path()).await;
+    // Kuma takes a body of 10 MB, and so do we.
+    let answer = running.put(path, &secret(10_000_000)).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
+    // Decoded, this is 12 MB, and a message has 10 MiB.
+    let answer = running.put(path, &secret(16_000_000)).await;
+    assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+    let detail = answer.body["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("multizone.global.kds.maxMsgSize"),
+        "{detail}"
+    );
+    running.cp.stop().await;
+
+    let dir = tempfile::tempdir().unwrap();
+    let more = [
+        ("STORE_TYPE", "memory"),
+        ("MULTIZONE_GLOBAL_KDS_MAX_MSG_SIZE", "200000"),
+    ];
+    let running = start(config(dir.path(), &more)).await;
+    let answer = running.put(path, &secret(200_000)).await;
+    assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(
+        running.put(path, &secret(150_000)).await.status,
+        StatusCode::CREATED
+    );
+    running.cp.stop().await;
+}

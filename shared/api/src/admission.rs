@@ -57,7 +57,8 @@ pub trait Admission: Send + Sync + fmt::Debug {
     /// Whether a resource may be created or replaced, and what is written with it.
     async fn admit(&self, request: Admit) -> Result<Admitted, Refusal>;
 
-    /// Whether a resource may be deleted, and what is deleted with it.
+    /// Whether a resource may be deleted, and what is deleted with it: in several batches where
+    /// it is much, the resource itself with the last.
     async fn evict(&self, request: Evict) -> Result<Vec<Op>, Refusal>;
 }
 

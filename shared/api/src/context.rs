@@ -72,6 +72,8 @@ pub struct Settings {
     pub cors_allowed_domains: Vec<String>,
     /// The most bytes of a request's body.
     pub max_body: usize,
+    /// The most bytes, encoded, of a resource that is sent to zones: a message has to hold it.
+    pub max_resource: Option<usize>,
 }
 
 impl Default for Settings {
@@ -84,6 +86,7 @@ impl Default for Settings {
             base_path: "/".to_owned(),
             cors_allowed_domains: Vec::new(),
             max_body: 32 << 20,
+            max_resource: None,
         }
     }
 }

@@ -12,7 +12,7 @@ use http::StatusCode;
 use mesh_model::json::{self, Body};
 use mesh_model::validate::{self, Violation};
 use mesh_model::{Key, Resource, ResourceType};
-use mesh_store::{Batch, CommitError, Expect, Op};
+use mesh_store::{Batch, CommitError, Expect, Op, SharedStore};
 use serde_json::{Value, json};
 
 use crate::admission::{Admit, Evict};
@@ -26,6 +26,8 @@ use crate::respond;
 
 /// How often a write that met another one is tried.
 const ATTEMPTS: usize = 8;
+/// The most that is deleted together with a resource in one batch.
+const CASCADE: usize = 1000;
 const PROCESS: &str = "Could not process a resource";
 const DELETE: &str = "Could not delete a resource";
 
@@ -143,9 +145,35 @@ async fn try_put(
             return Err(ApiError::invalid(title, violations));
         }
     };
+    check_size(&admitted.resource, context.settings.max_resource)?;
     let mut batch = Batch::new().put_if(admitted.resource, expect);
     admitted.more.into_iter().for_each(|op| batch.push(op));
     Ok(context.store.commit(batch).await.map(|_| status))
+}
+
+/// Refuses what no message to a zone could hold: stored, it would reach nobody.
+fn check_size(resource: &Resource, limit: Option<usize>) -> Result<(), ApiError> {
+    /// The most that the encoding adds to a label.
+    const PER_LABEL: usize = 16;
+    let Some(limit) = limit else { return Ok(()) };
+    if !ResourceType::DOWN.contains(&resource.key().ty()) {
+        return Ok(());
+    }
+    let labels = resource.labels().iter();
+    let labels: usize = labels.map(|(k, v)| k.len() + v.len() + PER_LABEL).sum();
+    let size = resource.spec().bytes().len() + labels;
+    if size <= limit {
+        return Ok(());
+    }
+    Err(ApiError::problem(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "Resource too large",
+        format!(
+            "the resource takes {size} bytes on its way to zones, and at most {limit} fit into a \
+             message; the limit follows from multizone.global.kds.maxMsgSize here and \
+             multizone.zone.kds.maxMsgSize in zones"
+        ),
+    ))
 }
 
 /// What is wrong with a body beside its fields.
@@ -219,14 +247,12 @@ pub(crate) async fn delete(
             })
             .await
             .map_err(|refusal| ApiError::invalid(DELETE, refusal.0))?;
-        let mut batch = Batch::new();
-        more.into_iter().for_each(|op| batch.push(op));
-        batch.push(Op::Delete {
+        let last = Op::Delete {
             key: old.key().clone(),
             expect: Expect::Version(old.version()),
-        });
-        match context.store.commit(batch).await {
-            Ok(_) => return Ok(respond::empty_object(StatusCode::OK)),
+        };
+        match cascade(&context.store, more, last).await {
+            Ok(()) => return Ok(respond::empty_object(StatusCode::OK)),
             Err(error @ CommitError::Conflict { .. }) => conflict = Some(error),
             Err(error) => return Err(ApiError::commit(&error)),
         }
@@ -235,6 +261,20 @@ pub(crate) async fn delete(
         || ApiError::not_found(DELETE),
         |error| ApiError::commit(&error),
     ))
+}
+
+/// Writes `more`, in several batches where it is much: a batch is held in memory as a whole.
+/// `last` comes with the last of them, so that what is interrupted can be done again.
+async fn cascade(store: &SharedStore, more: Vec<Op>, last: Op) -> Result<(), CommitError> {
+    let mut batch = Batch::new();
+    for op in more {
+        if batch.ops().len() == CASCADE {
+            store.commit(std::mem::take(&mut batch)).await?;
+        }
+        batch.push(op);
+    }
+    batch.push(last);
+    store.commit(batch).await.map(|_| ())
 }
 
 /// Held while a write is under way.

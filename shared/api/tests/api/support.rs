@@ -81,7 +81,15 @@ pub(crate) async fn zone(name: &str) -> Api {
 
 impl Api {
     pub(crate) async fn new(mode: Mode, settings: Settings, admission: Arc<dyn Admission>) -> Self {
-        let store: SharedStore = Arc::new(Memory::new());
+        Self::over(Arc::new(Memory::new()), mode, settings, admission).await
+    }
+
+    pub(crate) async fn over(
+        store: SharedStore,
+        mode: Mode,
+        settings: Settings,
+        admission: Arc<dyn Admission>,
+    ) -> Self {
         let router = mesh_api::router(Context {
             store: Arc::clone(&store),
             mode,

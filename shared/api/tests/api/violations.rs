@@ -66,6 +66,41 @@ async fn what_may_not_change_is_refused_together_with_what_the_control_plane_for
 }
 
 #[tokio::test]
+async fn what_no_message_could_hold_is_refused_with_the_limit_and_its_setting() {
+    let settings = Settings {
+        max_resource: Some(10_000),
+        ..Settings::default()
+    };
+    let api = Api::new(Mode::Global, settings, Arc::new(mesh_api::Open)).await;
+    let path = "/meshes/default/secrets/s";
+    let secret = |data: usize, labels: usize| {
+        let labels: serde_json::Map<_, _> = (0..labels)
+            .map(|n| (format!("label-{n}"), json!("value")))
+            .collect();
+        json!({
+            "type": "Secret", "mesh": "default", "name": "s", "labels": labels,
+            "data": "A".repeat(data),
+        })
+    };
+    // 9,000 bytes in Base64, twice.
+    let answer = api.put(path, &secret(12_000, 0)).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
+    for body in [secret(16_000, 0), secret(12_000, 100)] {
+        let answer = api.put(path, &body).await;
+        assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(
+            detail.contains("10000") && detail.contains("multizone.global.kds.maxMsgSize"),
+            "{detail}"
+        );
+    }
+    // What is not read, and so not stored, does not count.
+    let mut body = secret(12_000, 0);
+    body["surplus"] = json!("x".repeat(20_000));
+    assert_eq!(api.put(path, &body).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_display_name_is_the_name() {
     let api = support::global().await;
     let labelled = |name: &str| {
