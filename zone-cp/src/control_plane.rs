@@ -230,6 +230,7 @@ impl Starting {
                 .ok()
                 .context("the certificate of the data-plane server is not a PEM certificate")?,
             token_required: auth == ProxyAuth::Token,
+            registrar: Arc::clone(&registrar),
             params: Params {
                 admin_address: params.admin_address.to_string(),
                 admin_port: params.admin_port,

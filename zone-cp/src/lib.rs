@@ -12,6 +12,8 @@ pub mod control_plane;
 pub mod dataplane;
 pub mod inventory;
 mod metrics;
+#[cfg(test)]
+mod testing;
 
 pub use control_plane::{Addresses, ZoneCp};
 pub use metrics::Metrics;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mesh_api::keys;
-use mesh_model::{Key, Timestamp};
+use mesh_model::{Key, ResourceType, Timestamp};
 use mesh_proto::mesh::Dataplane;
 use mesh_runtime::clock;
 use mesh_runtime::tokens::{self, DataplaneClaims, Mismatch, TokenError, names};
@@ -22,6 +22,15 @@ pub enum Refusal {
         mesh: String,
         /// The Dataplane's name.
         name: String,
+    },
+    /// There is nothing to check it with, as when the zone has not been in step with its global.
+    #[error(
+        "the dataplane token cannot be checked: mesh {mesh:?} has no signing key here; wait until \
+         the zone has received it from the global control plane"
+    )]
+    NoKey {
+        /// The Dataplane's mesh.
+        mesh: String,
     },
     /// It is no valid token of this mesh.
     #[error("the dataplane token is not valid")]
@@ -69,7 +78,13 @@ impl ProxyAuth {
             keys::verifying(snapshot, &names::dataplane_key(mesh), key.mesh(), key_id)
         };
         let revoked = keys::revocations(snapshot, key.mesh(), &names::dataplane_revocations(mesh));
-        let verified = tokens::verify::<DataplaneClaims>(token, clock::now(), lookup, &revoked)?;
+        let verified = tokens::verify::<DataplaneClaims>(token, clock::now(), lookup, &revoked)
+            .map_err(|error| match error {
+                TokenError::UnknownKey { .. } if !has_key(snapshot, key) => Refusal::NoKey {
+                    mesh: mesh.to_owned(),
+                },
+                error => error.into(),
+            })?;
         let tags = all_tags(dataplane);
         let proxy = tokens::Proxy {
             name: key.name().as_str(),
@@ -80,6 +95,16 @@ impl ProxyAuth {
         verified.claims.check(&proxy)?;
         Ok(verified.expires)
     }
+}
+
+/// Whether there is any key to check a token of the Dataplane's mesh with.
+fn has_key(snapshot: &Snapshot, dataplane: &Key) -> bool {
+    let Some(mesh) = dataplane.mesh() else {
+        return false;
+    };
+    let secrets = snapshot.list_in_mesh(ResourceType::Secret, mesh);
+    let names = secrets.map(|secret| secret.key().name().as_str());
+    names::latest_serial(names, &names::dataplane_key(mesh.as_str())).is_some()
 }
 
 /// Every value that a Dataplane has for each of its tags.

@@ -2,7 +2,7 @@
 //!
 //! [`envoy`] makes the answer, purely; this module checks the request, looks up what it refers
 //! to, and speaks HTTP. It writes nothing: a Dataplane is registered when its Envoy opens a
-//! stream, and the token is checked then too.
+//! stream, and the token is checked then too. The registrar only learns that a new agent is there.
 //!
 //! **Invariant:** statuses and the shape of bodies are what agents from 2.5 to 2.14 act on: a
 //! 4xx other than 404 ends an agent with the body as its reason, everything else is retried.
@@ -35,6 +35,8 @@ use envoy::{ControlPlane, Params};
 use refusal::Refusal;
 use request::Request;
 
+use super::registration::Registrar;
+
 /// How long we try to resolve our own host name before Envoy does it alone.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -49,6 +51,8 @@ pub struct Context {
     pub token_required: bool,
     /// What all bootstraps have in common.
     pub params: Params,
+    /// Who is told of the agents that were answered.
+    pub registrar: Arc<Registrar>,
 }
 
 /// The routes of the data-plane server that are not gRPC.
@@ -100,6 +104,9 @@ async fn answer(
         ca: ca.as_bytes(),
     };
     let bootstrap = envoy::bootstrap(&request, &dataplane, control_plane, &context.params);
+    if let Some(key) = key(&request) {
+        context.registrar.expect(&key);
+    }
     tracing::info!(
         mesh = request.mesh,
         gateway.name = request.name,
@@ -142,10 +149,14 @@ fn check(context: &Context, request: &Request) -> Result<Dataplane, Refusal> {
 
 /// The Dataplane that is in the store already.
 fn stored(store: &Snapshot, request: &Request) -> Option<Dataplane> {
+    store.get(&key(request)?).map(|resource| resource.decode())
+}
+
+/// The Dataplane that Envoy's node will name.
+fn key(request: &Request) -> Option<Key> {
     let mesh = MeshName::parse(&request.mesh).ok()?;
     let name = ResourceName::parse(&request.name).ok()?;
-    let key = Key::in_mesh(ResourceType::Dataplane, mesh, name);
-    store.get(&key).map(|resource| resource.decode())
+    Some(Key::in_mesh(ResourceType::Dataplane, mesh, name))
 }
 
 /// The Dataplane that came with the request, valid.

@@ -4,89 +4,45 @@
 //! When its last stream closes, the zone waits [`DEREGISTRATION_DELAY`] for it to come back and
 //! then removes it; an agent of ours says goodbye first, and then it is gone at once. A proxy
 //! that brings no resource must be stored already and is never removed by its stream.
+//!
+//! **Invariant:** what is written for one proxy is written in turn, and decided in that turn: a
+//! stream that opens never relies on a Dataplane whose removal is under way.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod adopt;
+mod error;
+mod streams;
+#[cfg(test)]
+mod tests;
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_model::json::{self, JsonError};
-use mesh_model::{
-    Key, MeshName, ParseNameError, Resource, ResourceName, ResourceType, Spec, Timestamp, ZoneName,
-    labels, tags, validate,
-};
-use mesh_proto::mesh::Dataplane;
-use mesh_proto::mesh::dataplane::networking::gateway::GatewayType;
+use mesh_model::{Key, MeshName, Resource, ResourceName, ResourceType, Timestamp, ZoneName};
+use mesh_proto::mesh::{Dataplane, DataplaneInsight};
+use mesh_runtime::backoff::Backoff;
 use mesh_runtime::clock;
 use mesh_runtime::shutdown::Shutdown;
 use mesh_store::{Batch, CommitError, Expect, SharedStore};
 use parking_lot::Mutex;
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::auth::{ProxyAuth, Refusal};
+use self::adopt::Brought;
+pub use self::adopt::set_zone_tags;
+pub use self::error::RegisterError;
+use self::streams::{Goodbye, Removal, StreamId, Streams};
+use super::auth::ProxyAuth;
+use crate::inventory::insight;
 
 /// How long a Dataplane stays after its last stream closed (Kuma's
 /// `xdsServer.dataplaneDeregistrationDelay`).
 pub const DEREGISTRATION_DELAY: Duration = Duration::from_secs(10);
-
-/// Why a proxy is not served.
-#[derive(Debug, thiserror::Error)]
-pub enum RegisterError {
-    /// The node id is not `<mesh>.<name>`.
-    #[error("node id {id:?} is not <mesh>.<name>")]
-    NodeId {
-        /// The id.
-        id: String,
-    },
-    /// A part of the node id is no name.
-    #[error("node id {id:?}")]
-    Name {
-        /// The id.
-        id: String,
-        /// What is wrong.
-        #[source]
-        source: ParseNameError,
-    },
-    /// The resource that came along is none.
-    #[error("the resource in the node's metadata is not valid")]
-    Resource(#[from] JsonError),
-    /// The resource that came along is not allowed.
-    #[error("the resource in the node's metadata is not valid: {0}")]
-    Invalid(String),
-    /// The resource that came along is another one.
-    #[error("the resource in the node's metadata is {found}, but the node is {expected}")]
-    OtherResource {
-        /// What it is.
-        found: String,
-        /// What it should be.
-        expected: String,
-    },
-    /// There is no such Dataplane.
-    #[error("{key} does not exist, and the node brought no resource")]
-    NotFound {
-        /// The key.
-        key: Key,
-    },
-    /// There is no such mesh.
-    #[error("mesh {mesh:?} does not exist")]
-    NoMesh {
-        /// The mesh.
-        mesh: String,
-    },
-    /// Only builtin gateways are served.
-    #[error(
-        "{key} is not a builtin gateway (networking.gateway.type: BUILTIN); no other proxies are served yet"
-    )]
-    NotAGateway {
-        /// The key.
-        key: Key,
-    },
-    /// The token does not allow it.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// It could not be stored.
-    #[error("cannot store the Dataplane")]
-    Store(#[from] CommitError),
-}
+/// The pauses before a removal that failed is tried again.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// How many proxies can be written at once; others wait for one whose turn they share.
+const TURNS: usize = 64;
 
 /// The key that a node id stands for: `<mesh>.<name>`, cut at the first dot.
 ///
@@ -106,12 +62,22 @@ pub fn parse_node_id(id: &str) -> Result<Key, RegisterError> {
     Ok(Key::in_mesh(ResourceType::Dataplane, mesh, name))
 }
 
-#[derive(Debug, Default)]
-struct Streams {
-    /// Open streams by Dataplane.
-    open: BTreeMap<Key, usize>,
-    /// Dataplanes that said goodbye and still hold a stream while they drain.
-    leaving: BTreeSet<Key>,
+/// Turns of the proxies: one at a time for each.
+#[derive(Debug)]
+struct Turns([Arc<tokio::sync::Mutex<()>>; TURNS]);
+
+impl Turns {
+    fn new() -> Self {
+        Self(std::array::from_fn(|_| Arc::default()))
+    }
+
+    async fn take(&self, key: &Key) -> OwnedMutexGuard<()> {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        let count = u64::try_from(TURNS).expect("it is small");
+        let index = usize::try_from(hasher.finish() % count).expect("it is below TURNS");
+        Arc::clone(&self.0[index]).lock_owned().await
+    }
 }
 
 /// Keeps the store's Dataplanes in step with the streams.
@@ -123,6 +89,7 @@ pub struct Registrar {
     /// How long a Dataplane stays after its last stream closed.
     delay: Duration,
     streams: Mutex<Streams>,
+    turns: Turns,
     tasks: TaskTracker,
     shutdown: Shutdown,
 }
@@ -136,6 +103,7 @@ impl Registrar {
             auth,
             delay: DEREGISTRATION_DELAY,
             streams: Mutex::default(),
+            turns: Turns::new(),
             tasks: TaskTracker::new(),
             shutdown,
         }
@@ -159,6 +127,7 @@ impl Registrar {
         token: Option<&str>,
     ) -> Result<Registration, RegisterError> {
         let key = parse_node_id(node_id)?;
+        let _turn = self.turns.take(&key).await;
         let mesh = Key::global(
             ResourceType::Mesh,
             ResourceName::parse(key.mesh_str()).expect("a mesh name is a resource name"),
@@ -167,6 +136,10 @@ impl Registrar {
             return Err(RegisterError::NoMesh {
                 mesh: key.mesh_str().to_owned(),
             });
+        }
+        // Unless somebody made it again.
+        if self.streams.lock().is_leaving(&key, Instant::now()) && self.store.get(&key).is_none() {
+            return Err(RegisterError::Leaving { key });
         }
         let dataplane = match resource {
             Some(text) => self.adopt(&key, text, token).await?,
@@ -179,15 +152,13 @@ impl Registrar {
                 stored
             }
         };
-        let mut streams = self.streams.lock();
-        *streams.open.entry(key.clone()).or_default() += 1;
-        streams.leaving.remove(&key);
-        drop(streams);
+        let stream = self.streams.lock().opened(&key, resource.is_some());
         Ok(Registration {
             registrar: Arc::clone(self),
             dataplane,
             key,
-            brought_resource: resource.is_some(),
+            stream,
+            has_brought: resource.is_some(),
         })
     }
 
@@ -207,20 +178,74 @@ impl Registrar {
         }
     }
 
-    /// A proxy says goodbye: its Dataplane and insight go now, its stream when it has drained.
+    /// A new agent fetched its bootstrap and is about to start its Envoy.
+    pub fn expect(&self, key: &Key) {
+        self.streams.lock().expect(key, Instant::now());
+    }
+
+    /// An agent says goodbye: the Dataplane and insight go now, its stream when it has drained.
+    /// They stay if another agent runs the proxy by now, or is about to.
+    ///
+    /// Dropping the future does not stop a removal that has begun.
     ///
     /// # Errors
-    /// When it is not there, or the token does not allow it.
-    pub async fn deregister(&self, key: &Key, token: Option<&str>) -> Result<(), RegisterError> {
+    /// When it is not there, the token does not allow it, or it could not be removed.
+    pub async fn deregister(
+        self: &Arc<Self>,
+        key: &Key,
+        token: Option<&str>,
+    ) -> Result<(), RegisterError> {
+        let turn = self.turns.take(key).await;
         let stored = self
             .store
             .get(key)
             .ok_or_else(|| RegisterError::NotFound { key: key.clone() })?;
         self.check(key, &stored.decode(), token)?;
-        self.streams.lock().leaving.insert(key.clone());
-        self.remove(key).await?;
+        // Agents do not wait for long, and what has begun must end either way.
+        let (this, key) = (Arc::clone(self), key.clone());
+        let removal = self.tasks.spawn(async move {
+            let _turn = turn;
+            this.leave(&key).await
+        });
+        removal.await.unwrap_or(Err(CommitError::Closed))?;
+        Ok(())
+    }
+
+    async fn leave(self: &Arc<Self>, key: &Key) -> Result<(), CommitError> {
+        let goodbye = self.streams.lock().goodbye(key, Instant::now());
+        let Goodbye::Leave(left) = goodbye else {
+            tracing::info!(dataplane = %key, "an agent said goodbye, and another one goes on");
+            return Ok(());
+        };
+        if let Err(error) = self.remove(key).await {
+            let removal = self.streams.lock().failed(key, &left);
+            if let Some(removal) = removal {
+                self.remove_later(key.clone(), removal);
+            }
+            return Err(error);
+        }
+        self.streams.lock().removed(key);
         tracing::info!(dataplane = %key, "said goodbye");
         Ok(())
+    }
+
+    /// Gives the proxies of an earlier run the same delay to come back: the Dataplanes that their
+    /// streams brought are removed after it like those of streams that ended.
+    pub fn await_leftovers(self: &Arc<Self>) {
+        let snapshot = self.store.snapshot();
+        let has_come_with_a_stream = |key: &Key| {
+            snapshot
+                .get(&key.with_type(ResourceType::DataplaneInsight))
+                .is_some_and(|i| insight::has_brought(&i.decode::<DataplaneInsight>()))
+        };
+        let dataplanes = snapshot.list(ResourceType::Dataplane);
+        for key in dataplanes
+            .map(|d| d.key())
+            .filter(|k| has_come_with_a_stream(k))
+        {
+            let removal = self.streams.lock().arm(key);
+            self.remove_later(key.clone(), removal);
+        }
     }
 
     /// Waits for removals that were begun.
@@ -247,36 +272,9 @@ impl Registrar {
         text: &str,
         token: Option<&str>,
     ) -> Result<Arc<Resource>, RegisterError> {
-        let value = serde_json::from_str(text)
-            .map_err(|error| RegisterError::Invalid(format!("it is not JSON: {error}")))?;
-        let document = json::parse_document(&value)?;
-        let found = format!(
-            "{} {}/{}",
-            document.ty,
-            document.mesh.as_deref().unwrap_or(""),
-            document.name
-        );
-        let expected = key.to_string();
-        if found != expected {
-            return Err(RegisterError::OtherResource { found, expected });
-        }
-        let violations = validate::spec(document.ty, &document.spec);
-        if !violations.is_empty() {
-            let text: Vec<String> = violations.iter().map(ToString::to_string).collect();
-            return Err(RegisterError::Invalid(text.join("; ")));
-        }
-        let mut dataplane: Dataplane = document.spec.decode();
-        let gateway = dataplane
-            .networking
-            .as_ref()
-            .and_then(|n| n.gateway.as_ref());
-        if gateway.is_none_or(|g| g.r#type() != GatewayType::Builtin) {
-            return Err(RegisterError::NotAGateway { key: key.clone() });
-        }
-        self.check(key, &dataplane, token)?;
-        set_zone_tags(&mut dataplane, &self.zone);
-        let spec = Spec::encode(ResourceType::Dataplane, &dataplane);
-        let labels = own_labels(&self.zone, key, document.labels, "gateway");
+        let brought = Brought::read(key, text)?;
+        self.check(key, &brought.dataplane, token)?;
+        let (spec, labels) = brought.in_zone(key, &self.zone);
         loop {
             let current = self.store.get(key);
             let now = clock::now();
@@ -314,34 +312,52 @@ impl Registrar {
         self.store.commit(batch).await.map(drop)
     }
 
-    fn closed(self: &Arc<Self>, key: Key, brought_resource: bool) {
-        let mut streams = self.streams.lock();
-        let count = streams.open.entry(key.clone()).or_default();
-        *count = count.saturating_sub(1);
-        if *count > 0 {
-            return;
+    fn closed(self: &Arc<Self>, key: &Key, stream: StreamId) {
+        let removal = self.streams.lock().closed(key, stream, Instant::now());
+        if let Some(removal) = removal {
+            self.remove_later(key.clone(), removal);
         }
-        streams.open.remove(&key);
-        let said_goodbye = streams.leaving.remove(&key);
-        drop(streams);
-        if !brought_resource || said_goodbye || self.shutdown.is_triggered() {
+    }
+
+    /// Removes a Dataplane after the delay, unless a stream opens before.
+    fn remove_later(self: &Arc<Self>, key: Key, removal: Removal) {
+        if self.shutdown.is_triggered() {
             return;
         }
         let this = Arc::clone(self);
         self.tasks.spawn(async move {
             tokio::select! {
-                () = tokio::time::sleep(this.delay) => {}
+                () = this.remove_when_due(&key, removal) => {}
                 // Its Envoy runs on and comes back to the next process.
-                () = this.shutdown.wait() => return,
-            }
-            if this.streams.lock().open.contains_key(&key) {
-                return;
-            }
-            match this.remove(&key).await {
-                Ok(()) => tracing::info!(dataplane = %key, "gone for {:?}, removed", this.delay),
-                Err(error) => tracing::error!(dataplane = %key, %error, "cannot remove a Dataplane that is gone"),
+                () = this.shutdown.wait() => {}
             }
         });
+    }
+
+    async fn remove_when_due(&self, key: &Key, removal: Removal) {
+        let (shortest, longest) = RETRY;
+        let mut pauses = Backoff::new(shortest, longest).expect("the bounds are in order");
+        tokio::time::sleep(self.delay).await;
+        loop {
+            let turn = self.turns.take(key).await;
+            if !self.streams.lock().is_due(key, removal) {
+                return;
+            }
+            match self.remove(key).await {
+                Ok(()) => {
+                    self.streams.lock().removed(key);
+                    tracing::info!(dataplane = %key, "gone for {:?}, removed", self.delay);
+                    return;
+                }
+                Err(error) => tracing::error!(
+                    dataplane = %key,
+                    %error,
+                    "cannot remove a Dataplane that is gone, trying again"
+                ),
+            }
+            drop(turn);
+            tokio::time::sleep(pauses.next_delay()).await;
+        }
     }
 }
 
@@ -351,7 +367,8 @@ pub struct Registration {
     registrar: Arc<Registrar>,
     dataplane: Arc<Resource>,
     key: Key,
-    brought_resource: bool,
+    stream: StreamId,
+    has_brought: bool,
 }
 
 impl Registration {
@@ -364,42 +381,21 @@ impl Registration {
     pub fn key(&self) -> &Key {
         &self.key
     }
+
+    /// Whether the stream brought the Dataplane, which then comes and goes with it.
+    pub fn has_brought(&self) -> bool {
+        self.has_brought
+    }
+
+    /// Whether the agent said goodbye, so that the stream only lasts while Envoy drains.
+    pub fn has_left(&self) -> bool {
+        let streams = self.registrar.streams.lock();
+        streams.has_left(&self.key, self.stream)
+    }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.registrar
-            .closed(self.key.clone(), self.brought_resource);
+        self.registrar.closed(&self.key, self.stream);
     }
-}
-
-/// Writes the zone into the tags of all inbounds and of the gateway.
-pub fn set_zone_tags(dataplane: &mut Dataplane, zone: &ZoneName) {
-    let Some(networking) = &mut dataplane.networking else {
-        return;
-    };
-    let inbounds = networking.inbound.iter_mut().map(|i| &mut i.tags);
-    for tags in inbounds.chain(networking.gateway.iter_mut().map(|g| &mut g.tags)) {
-        tags.insert(tags::ZONE.to_owned(), zone.as_str().to_owned());
-    }
-}
-
-/// The labels that a zone sets on what it owns, over those that a user gave.
-pub fn own_labels(
-    zone: &ZoneName,
-    key: &Key,
-    mut given: BTreeMap<String, String>,
-    proxy_type: &str,
-) -> BTreeMap<String, String> {
-    let set = [
-        (labels::MESH, key.mesh_str()),
-        (labels::ORIGIN, labels::ORIGIN_ZONE),
-        (labels::ZONE, zone.as_str()),
-        (labels::ENV, "universal"),
-        (labels::PROXY_TYPE, proxy_type),
-    ];
-    for (label, value) in set.into_iter().filter(|(_, value)| !value.is_empty()) {
-        given.insert(label.to_owned(), value.to_owned());
-    }
-    given
 }

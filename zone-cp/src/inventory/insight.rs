@@ -2,8 +2,13 @@
 //! translation and of Envoy.
 //!
 //! A subscription is written the moment a stream opens and the moment it ends, findings within
-//! [`FINDINGS_DELAY`] of their change, counters at the interval of the configuration. Subscriptions that an
-//! earlier run left open are closed at start, so that no proxy shows online that isn't.
+//! [`FINDINGS_DELAY`] of their change, counters at the interval of the configuration; what could
+//! not be written is kept and tried again. Subscriptions that an earlier run left open are closed
+//! at start, so that no proxy shows online that isn't.
+
+mod merge;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +30,13 @@ use zone_translate::EnvoyType;
 
 /// How long changed findings may wait; a burst of edits becomes one write.
 const FINDINGS_DELAY: Duration = Duration::from_millis(250);
+/// How long what could not be written waits for the next attempt.
+const RETRY: Duration = Duration::from_secs(5);
+/// The most streams that ended and wait to be written again.
+const MAX_KEPT: usize = 10_000;
+/// The generation of a subscription whose stream brought the Dataplane. A generation means
+/// something to its own control plane alone, and is not sent to others.
+const BROUGHT: u32 = 1;
 /// The most findings that one insight carries.
 pub const MAX_FINDINGS: usize = 64;
 
@@ -58,7 +70,7 @@ pub struct InsightBook {
     counters_delay: Duration,
     live: Mutex<BTreeMap<Uuid, Live>>,
     /// Streams that ended and are not written yet.
-    ended: Mutex<Vec<Live>>,
+    ended: Mutex<Vec<(Uuid, Live)>>,
     changed: Notify,
 }
 
@@ -109,8 +121,9 @@ impl InsightBook {
         Ok(())
     }
 
-    /// A stream of `dataplane` opened; returns its identity for the other calls.
-    pub fn opened(&self, dataplane: Key, version: Version) -> Uuid {
+    /// A stream of `dataplane` opened, which may have brought it; returns the stream's identity
+    /// for the other calls.
+    pub fn opened(&self, dataplane: Key, version: Version, has_brought: bool) -> Uuid {
         let id = Uuid::new_v4();
         let subscription = DiscoverySubscription {
             id: id.to_string(),
@@ -125,6 +138,7 @@ impl InsightBook {
                 ..Default::default()
             }),
             version: Some(version),
+            generation: if has_brought { BROUGHT } else { 0 },
             ..Default::default()
         };
         let live = Live {
@@ -172,7 +186,8 @@ impl InsightBook {
             return;
         };
         live.subscription.disconnect_time = Some(clock::now().to_proto());
-        self.ended.lock().push(live);
+        live.due = Some(Instant::now());
+        self.ended.lock().push((stream, live));
         self.changed.notify_one();
     }
 
@@ -202,9 +217,8 @@ impl InsightBook {
     /// Writes what is due until shutdown, and everything then.
     pub async fn run(self: Arc<Self>, shutdown: Shutdown) {
         while !shutdown.is_triggered() {
-            let next = self.live.lock().values().filter_map(|live| live.due).min();
             let due = async {
-                match next {
+                match self.next_due() {
                     Some(at) => tokio::time::sleep_until(at).await,
                     None => std::future::pending().await,
                 }
@@ -214,31 +228,59 @@ impl InsightBook {
                 () = self.changed.notified() => {}
                 () = due => {}
             }
-            self.flush(Instant::now()).await;
+            self.flush(self.take_due(Instant::now())).await;
         }
-        let now = clock::now().to_proto();
-        let rest = std::mem::take(&mut *self.live.lock());
-        self.ended.lock().extend(rest.into_values().map(|mut live| {
-            live.subscription.disconnect_time = Some(now);
-            live
-        }));
-        self.flush(Instant::now()).await;
+        let streams: Vec<Uuid> = self.live.lock().keys().copied().collect();
+        streams.into_iter().for_each(|stream| self.closed(stream));
+        let rest = std::mem::take(&mut *self.ended.lock());
+        self.flush(rest).await;
     }
 
-    async fn flush(&self, now: Instant) {
-        let mut due = std::mem::take(&mut *self.ended.lock());
-        for live in self
-            .live
-            .lock()
-            .values_mut()
-            .filter(|l| l.due.is_some_and(|at| at <= now))
-        {
+    fn next_due(&self) -> Option<Instant> {
+        let ended = self.ended.lock().iter().filter_map(|(_, l)| l.due).min();
+        let live = self.live.lock().values().filter_map(|l| l.due).min();
+        [ended, live].into_iter().flatten().min()
+    }
+
+    fn take_due(&self, now: Instant) -> Vec<(Uuid, Live)> {
+        let is_due = |live: &Live| live.due.is_some_and(|at| at <= now);
+        let mut ended = self.ended.lock();
+        let mut due: Vec<_> = ended.extract_if(.., |(_, live)| is_due(live)).collect();
+        drop(ended);
+        for (stream, live) in self.live.lock().iter_mut().filter(|(_, l)| is_due(l)) {
             live.due = None;
-            due.push(live.clone());
+            due.push((*stream, live.clone()));
         }
-        for live in due {
+        due
+    }
+
+    /// Writes these streams, and keeps those that could not be written for the next attempt.
+    async fn flush(&self, due: Vec<(Uuid, Live)>) {
+        let mut failed = Vec::new();
+        let mut reason = None;
+        for (stream, live) in due {
             if let Err(error) = self.write(&live).await {
-                tracing::error!(dataplane = %live.dataplane, %error, "cannot write an insight");
+                reason = Some(error);
+                failed.push((stream, live));
+            }
+        }
+        if let Some(error) = reason {
+            tracing::error!(%error, "cannot write {} insights", failed.len());
+        }
+        let next = Some(Instant::now() + RETRY);
+        for (stream, mut live) in failed {
+            if live.subscription.disconnect_time.is_some() {
+                live.due = next;
+                let mut ended = self.ended.lock();
+                // The store has been failing for long, and the oldest matter least.
+                if ended.len() >= MAX_KEPT {
+                    ended.remove(0);
+                }
+                ended.push((stream, live));
+            } else if let Some(live) = self.live.lock().get_mut(&stream)
+                && live.due.is_none_or(|at| Some(at) > next)
+            {
+                live.due = next;
             }
         }
     }
@@ -254,7 +296,13 @@ impl InsightBook {
             };
             let current = snapshot.get(&key);
             let mut insight: DataplaneInsight = current.map(|r| r.decode()).unwrap_or_default();
-            self.merge(&mut insight, live, now);
+            merge::merge(
+                &mut insight,
+                &live.subscription,
+                &live.findings,
+                now,
+                self.subscription_limit,
+            );
             let (resource, expect) = match current {
                 Some(current) => (
                     rewrite(current, &insight, now),
@@ -280,38 +328,14 @@ impl InsightBook {
             }
         }
     }
+}
 
-    fn merge(&self, insight: &mut DataplaneInsight, live: &Live, now: Timestamp) {
-        let known = insight
-            .subscriptions
-            .iter()
-            .position(|s| s.id == live.subscription.id);
-        match known {
-            Some(index) => insight.subscriptions[index] = live.subscription.clone(),
-            None => {
-                for older in insight
-                    .subscriptions
-                    .iter_mut()
-                    .filter(|s| s.disconnect_time.is_none())
-                {
-                    older.disconnect_time = Some(now.to_proto());
-                }
-                insight.subscriptions.push(live.subscription.clone());
-                let surplus = insight
-                    .subscriptions
-                    .len()
-                    .saturating_sub(self.subscription_limit);
-                insight.subscriptions.drain(..surplus);
-            }
-        }
-        let is_newest = insight
-            .subscriptions
-            .last()
-            .is_some_and(|newest| newest.id == live.subscription.id);
-        if is_newest {
-            insight.findings = live.findings.clone();
-        }
-    }
+/// Whether a stream brought the Dataplane that the insight is about.
+pub fn has_brought(insight: &DataplaneInsight) -> bool {
+    insight
+        .subscriptions
+        .iter()
+        .any(|s| s.generation == BROUGHT)
 }
 
 fn count(stats: &mut DiscoveryServiceStats, what: Counted) {

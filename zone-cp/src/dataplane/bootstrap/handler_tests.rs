@@ -3,12 +3,14 @@ use std::collections::BTreeMap;
 use axum::body::Body;
 use axum::http;
 use http_body_util::BodyExt as _;
-use mesh_model::{Resource, Spec, Timestamp};
+use mesh_model::{Resource, Spec, Timestamp, ZoneName};
 use mesh_proto::mesh;
+use mesh_runtime::shutdown::Shutdown;
 use mesh_store::{Batch, Memory, Store as _};
 use tower::ServiceExt as _;
 
 use super::*;
+use crate::dataplane::auth::ProxyAuth;
 
 fn server_certificate() -> ServerCertificate {
     let names = ["127.0.0.1", "::1", "localhost", "zone-host"];
@@ -46,8 +48,17 @@ async fn context() -> Context {
     );
     let batch = Batch::new().put(default).put(stored);
     store.commit(batch).await.unwrap();
+    let store: SharedStore = Arc::new(store);
+    let zone = ZoneName::parse("zone-1").unwrap();
+    let never = Shutdown::never();
     Context {
-        store: Arc::new(store),
+        registrar: Arc::new(Registrar::new(
+            Arc::clone(&store),
+            zone,
+            ProxyAuth::Off,
+            never,
+        )),
+        store,
         certificate: server_certificate(),
         token_required: true,
         params: Params::default(),
@@ -360,4 +371,27 @@ fn ports_are_cut_off_whatever_the_host_looks_like() {
     ] {
         assert_eq!(without_port(authority), host, "{authority}");
     }
+}
+
+#[tokio::test]
+async fn a_bootstrap_announces_a_new_agent() {
+    let context = context().await;
+    let registrar = Arc::clone(&context.registrar);
+    let register = || async {
+        let resource = gateway("edge").to_string();
+        let registrar = Arc::clone(&registrar);
+        let registered = registrar.register("default.edge", Some(&resource), None);
+        registered.await
+    };
+    let _draining = register().await.unwrap();
+    let key = Key::in_mesh(
+        ResourceType::Dataplane,
+        MeshName::parse("default").unwrap(),
+        ResourceName::parse("edge").unwrap(),
+    );
+    registrar.deregister(&key, None).await.unwrap();
+    assert!(register().await.is_err());
+
+    assert_eq!(send(context, ask()).await.status, 200);
+    assert!(register().await.is_ok());
 }

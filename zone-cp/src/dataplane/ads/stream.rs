@@ -1,0 +1,306 @@
+//! One registered stream: what its proxy is offered, and what it answers.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_delta::{Event, Policy, Sender};
+use mesh_model::{ResourceType, Timestamp};
+use mesh_proto::discovery::DeltaDiscoveryRequest;
+use mesh_proto::mesh::Finding as ProtoFinding;
+use mesh_runtime::clock;
+use mesh_store::Change;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tonic::Status;
+use uuid::Uuid;
+use zone_translate::{EnvoyType, Finding, Proxy, Translator};
+
+use super::node::Introduction;
+use super::{Inner, Outbox, Requests, next, refusal, refuse, wire};
+use crate::dataplane::registration::Registration;
+use crate::inventory::insight::Counted;
+use crate::metrics::OpenStream as CountedStream;
+
+/// How long the wall clock is left alone while a token is valid.
+const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+
+/// A registered stream.
+pub(super) struct OpenStream<'a> {
+    inner: &'a Inner,
+    registration: Registration,
+    node_id: String,
+    token: Option<String>,
+    /// When the token has to be checked again; `None` for never.
+    valid_until: Option<Timestamp>,
+    /// The state of the store that was looked at last.
+    seen: mesh_store::Snapshot,
+    outbox: Outbox,
+    sender: Sender<EnvoyType>,
+    translator: Translator,
+    insight: Uuid,
+    /// What translation found.
+    findings: Vec<Finding>,
+    /// What Envoy refused last, so that the log has it once.
+    refused: Vec<ProtoFinding>,
+    start: Instant,
+    _counted: CountedStream,
+}
+
+impl Drop for OpenStream<'_> {
+    fn drop(&mut self) {
+        self.inner.config.insights.closed(self.insight);
+    }
+}
+
+impl<'a> OpenStream<'a> {
+    pub(super) fn new(
+        inner: &'a Inner,
+        registration: Registration,
+        introduction: Introduction,
+        token: Option<String>,
+        outbox: Outbox,
+    ) -> Self {
+        let config = &inner.config;
+        let proxy = Proxy {
+            dataplane: Arc::clone(registration.dataplane()),
+            zone: Some(config.zone.clone()),
+            settings: config.settings.clone(),
+        };
+        tracing::info!(dataplane = %registration.key(), "a proxy connected");
+        Self {
+            inner,
+            node_id: introduction.node_id,
+            token,
+            valid_until: None,
+            seen: mesh_store::Snapshot::empty(config.store.id()),
+            outbox,
+            sender: Sender::new(Policy::envoy()),
+            translator: Translator::new(proxy),
+            insight: config.insights.opened(
+                registration.key().clone(),
+                introduction.version,
+                registration.has_brought(),
+            ),
+            registration,
+            findings: Vec::new(),
+            refused: Vec::new(),
+            start: Instant::now(),
+            _counted: config.metrics.stream(),
+        }
+    }
+
+    pub(super) async fn drive(
+        mut self,
+        first: DeltaDiscoveryRequest,
+        mut inbound: impl Requests,
+    ) -> Result<Infallible, Status> {
+        let mut snapshots = self.inner.config.store.watch();
+        self.check_token()?;
+        self.take(&first)?;
+        self.seen = snapshots.borrow_and_update().clone();
+        self.offer(&self.seen.clone())?;
+        self.send()?;
+        loop {
+            let deadline = self.sender.next_deadline().map(|at| self.start + at);
+            let expiry = self
+                .valid_until
+                .map(|until| recheck_at(until, clock::now()));
+            tokio::select! {
+                request = next(&mut inbound) => self.take(&request?)?,
+                changed = snapshots.changed() => {
+                    changed.map_err(|_closed| Status::unavailable("the store is closed"))?;
+                    let latest = snapshots.borrow_and_update().clone();
+                    self.look(latest)?;
+                }
+                () = at(deadline) => {}
+                () = at(expiry) => self.check_expiry()?,
+            }
+            self.send()?;
+        }
+    }
+
+    /// Checks the token again: its time is over, or what it is checked with has changed.
+    fn check_token(&mut self) -> Result<(), Status> {
+        let registrar = &self.inner.config.registrar;
+        let checked = registrar.recheck(self.registration.key(), self.token.as_deref());
+        self.valid_until = checked.map_err(|error| {
+            let status = refuse(&error);
+            tracing::warn!("a proxy may not go on: {}", status.message());
+            status
+        })?;
+        Ok(())
+    }
+
+    fn check_expiry(&mut self) -> Result<(), Status> {
+        match self.valid_until {
+            Some(until) if until <= clock::now() => self.check_token(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks at a newer state of the store.
+    fn look(&mut self, latest: mesh_store::Snapshot) -> Result<(), Status> {
+        let of_token = |change: Change| {
+            change.key().ty() == ResourceType::Secret
+                && change.key().mesh() == self.registration.key().mesh()
+        };
+        if latest.changes_since(&self.seen).any(of_token) {
+            self.check_token()?;
+        }
+        self.offer(&latest)?;
+        self.seen = latest;
+        Ok(())
+    }
+
+    fn offer(&mut self, latest: &mesh_store::Snapshot) -> Result<(), Status> {
+        if latest.get(self.registration.key()).is_none() {
+            // One that said goodbye keeps what it has until it has drained.
+            if self.registration.has_left() {
+                return Ok(());
+            }
+            // Its agent still runs it, so it must not stay unseen: it comes back and registers.
+            return Err(Status::unavailable(format!(
+                "{} was removed; connect again to register it",
+                self.registration.key()
+            )));
+        }
+        let begun = Instant::now();
+        let view = self.inner.views.at(latest);
+        if let Some(translation) = self.translator.update(&view) {
+            self.inner.config.metrics.translated(begun.elapsed());
+            self.sender.offer(translation.snapshot);
+            self.findings = translation.findings;
+            self.report();
+        }
+        Ok(())
+    }
+
+    fn count(&self, ty: EnvoyType, what: Counted) {
+        self.inner.config.metrics.response(ty, what);
+        self.inner.config.insights.counted(self.insight, ty, what);
+    }
+
+    /// Puts what may go out into the channel.
+    fn send(&mut self) -> Result<(), Status> {
+        while let Some(response) = self.sender.poll(self.start.elapsed()) {
+            tracing::debug!(
+                type_url = response.ty.type_url(),
+                nonce = %response.nonce,
+                added = response.resources.len(),
+                removed = response.removed.len(),
+                "push"
+            );
+            self.count(response.ty, Counted::Sent);
+            let message = wire::to_wire(&response, &self.inner.config.instance_id)?;
+            self.outbox
+                .try_send(Ok(message))
+                .map_err(|error| match error {
+                    mpsc::error::TrySendError::Full(_) => {
+                        Status::resource_exhausted("the proxy does not read what it is sent")
+                    }
+                    mpsc::error::TrySendError::Closed(_) => Status::cancelled("the proxy is gone"),
+                })?;
+        }
+        Ok(())
+    }
+
+    /// Takes a request: a subscription, an ACK or a NACK.
+    fn take(&mut self, request: &DeltaDiscoveryRequest) -> Result<(), Status> {
+        if request
+            .node
+            .as_ref()
+            .is_some_and(|node| node.id != self.node_id)
+        {
+            return Err(Status::invalid_argument(
+                "the node id of a stream cannot change",
+            ));
+        }
+        self.check_expiry()?;
+        let Some(ty) = EnvoyType::from_type_url(&request.type_url) else {
+            tracing::debug!(
+                type_url = request.type_url,
+                "the proxy asks for a type that it is not offered"
+            );
+            return Ok(());
+        };
+        let event = self
+            .sender
+            .on_request(self.start.elapsed(), wire::from_wire(ty, request))
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        match event {
+            Event::Acked { .. } => {
+                self.count(ty, Counted::Acked);
+                if !self.refused.is_empty() {
+                    self.report();
+                }
+            }
+            Event::Nacked { text, .. } => {
+                self.count(ty, Counted::Rejected);
+                tracing::debug!(
+                    type_url = ty.type_url(),
+                    "the proxy refused a response: {text}"
+                );
+                self.report();
+            }
+            Event::Subscribed { .. } | Event::Stale { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Brings the insight's findings up to date: Envoy's words first, then translation's.
+    fn report(&mut self) {
+        let snapshot = self.inner.config.store.snapshot();
+        let refused: Vec<ProtoFinding> = self
+            .sender
+            .rejections()
+            .map(|one| {
+                refusal::finding(
+                    &snapshot,
+                    self.registration.key(),
+                    one.ty,
+                    &one.name,
+                    &one.reason,
+                )
+            })
+            .collect();
+        for finding in refused.iter().filter(|f| !self.refused.contains(f)) {
+            tracing::warn!(
+                resource = %format!("{} {}", finding.r#type, finding.name),
+                "Envoy refuses a configuration and keeps the last one it accepted: {}",
+                finding.message
+            );
+        }
+        let findings = refused
+            .iter()
+            .cloned()
+            .chain(self.findings.iter().map(to_proto))
+            .collect();
+        self.inner.config.insights.found(self.insight, findings);
+        self.refused = refused;
+    }
+}
+
+/// When to look whether `until` is reached: when it is, and every hour before that, because the
+/// wall clock may be set.
+fn recheck_at(until: Timestamp, now: Timestamp) -> Instant {
+    let left = until.unix_nanos().saturating_sub(now.unix_nanos());
+    let left = Duration::from_nanos(u64::try_from(left).unwrap_or(0));
+    Instant::now() + left.min(LONGEST_WAIT)
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn to_proto(finding: &Finding) -> ProtoFinding {
+    ProtoFinding {
+        r#type: finding.ty.name().to_owned(),
+        name: finding.name.clone(),
+        field: finding.path.clone(),
+        message: finding.message.clone(),
+    }
+}
