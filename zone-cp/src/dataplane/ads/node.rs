@@ -6,6 +6,17 @@ use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 use tonic::Status;
 
+use super::shortened;
+
+/// A mesh, a dot and a name, each at its longest.
+const MAX_NODE_ID: usize = 253 + 1 + 253;
+/// A Dataplane with every listener of a large gateway has some ten kilobytes.
+const MAX_RESOURCE: usize = 1 << 20;
+/// What one text of a version may have.
+const MAX_VERSION: usize = 256;
+/// How many programs an agent may name the versions of.
+const MAX_DEPENDENCIES: usize = 64;
+
 /// An Envoy's introduction.
 #[derive(Debug)]
 pub(super) struct Introduction {
@@ -21,11 +32,25 @@ impl Introduction {
     /// Reads a node; keys that are missing, as with other bootstraps, stay empty.
     pub(super) fn read(node: Option<&Node>) -> Result<Self, Status> {
         let node = node.ok_or_else(|| Status::invalid_argument("the first request has no node"))?;
+        // It goes into messages and logs from here on.
+        if node.id.len() > MAX_NODE_ID {
+            return Err(Status::invalid_argument(format!(
+                "the node id has {} bytes; <mesh>.<name> has at most {MAX_NODE_ID}",
+                node.id.len()
+            )));
+        }
         let metadata = node.metadata.as_ref();
         let resource = metadata
             .and_then(|m| m.fields.get("dataplane.resource"))
             .map(text)
             .filter(|resource| !resource.is_empty());
+        let length = resource.as_ref().map_or(0, String::len);
+        if length > MAX_RESOURCE {
+            return Err(Status::invalid_argument(format!(
+                "the resource in the node's metadata has {length} bytes, at most {MAX_RESOURCE} \
+                 are read"
+            )));
+        }
         let version = metadata.and_then(|m| object(m.fields.get("version")?));
         Ok(Self {
             node_id: node.id.clone(),
@@ -42,7 +67,7 @@ fn read_version(version: &Struct) -> Version {
             .get(of)
             .and_then(object)
             .and_then(|o| o.fields.get(name))
-            .map(text)
+            .map(short_text)
             .unwrap_or_default()
     };
     let is_true = |of: &str, name: &str| {
@@ -71,7 +96,16 @@ fn read_version(version: &Struct) -> Version {
             kuma_dp_compatible: is_true("envoy", "kumaDpCompatible"),
         }),
         dependencies: dependencies
-            .map(|d| d.fields.iter().map(|(k, v)| (k.clone(), text(v))).collect())
+            .map(|d| {
+                let named = d
+                    .fields
+                    .iter()
+                    .filter(|(name, _)| name.len() <= MAX_VERSION);
+                named
+                    .take(MAX_DEPENDENCIES)
+                    .map(|(name, version)| (name.clone(), short_text(version)))
+                    .collect()
+            })
             .unwrap_or_default(),
     }
 }
@@ -87,5 +121,89 @@ fn text(value: &Value) -> String {
     match &value.kind {
         Some(Kind::StringValue(text)) => text.clone(),
         _ => String::new(),
+    }
+}
+
+fn short_text(value: &Value) -> String {
+    shortened(&text(value), MAX_VERSION).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn string(text: impl Into<String>) -> Value {
+        Value {
+            kind: Some(Kind::StringValue(text.into())),
+        }
+    }
+
+    fn structure<const N: usize>(fields: [(&str, Value); N]) -> Struct {
+        Struct {
+            fields: fields.map(|(name, value)| (name.to_owned(), value)).into(),
+        }
+    }
+
+    fn nested<const N: usize>(fields: [(&str, Value); N]) -> Value {
+        Value {
+            kind: Some(Kind::StructValue(structure(fields))),
+        }
+    }
+
+    fn node(id: String, metadata: Struct) -> Node {
+        Node {
+            id,
+            metadata: Some(metadata),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn an_id_longer_than_any_is_not_read_nor_repeated() {
+        let longest = format!("{}.{}", "m".repeat(253), "n".repeat(253));
+        let read = |id: &str| Introduction::read(Some(&node(id.to_owned(), Struct::default())));
+        assert_eq!(read(&longest).unwrap().node_id, longest);
+        for length in [longest.len() + 1, 10 << 20] {
+            let refused = read(&"x".repeat(length)).unwrap_err();
+            assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+            assert!(refused.message().len() < 200, "{}", refused.message().len());
+        }
+    }
+
+    #[test]
+    fn a_resource_has_a_limit() {
+        let read = |length: usize| {
+            let resource = string("r".repeat(length));
+            let metadata = structure([("dataplane.resource", resource)]);
+            Introduction::read(Some(&node("default.edge".to_owned(), metadata)))
+        };
+        assert!(read(MAX_RESOURCE).unwrap().resource.is_some());
+        let refused = read(MAX_RESOURCE + 1).unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    }
+
+    #[test]
+    fn versions_are_cut_and_counted() {
+        let long = || string("v".repeat(1 << 20));
+        let many = (0..1000).map(|n| (format!("program-{n:04}"), long()));
+        let dependencies = Value {
+            kind: Some(Kind::StructValue(Struct {
+                fields: many.collect(),
+            })),
+        };
+        let version = nested([
+            ("envoy", nested([("build", long())])),
+            ("dependencies", dependencies),
+        ]);
+        let node = node("default.edge".to_owned(), structure([("version", version)]));
+        let version = Introduction::read(Some(&node)).unwrap().version;
+        assert_eq!(version.envoy.unwrap().build.len(), MAX_VERSION);
+        assert_eq!(version.dependencies.len(), MAX_DEPENDENCIES);
+        assert!(
+            version
+                .dependencies
+                .values()
+                .all(|v| v.len() == MAX_VERSION)
+        );
     }
 }

@@ -5,6 +5,11 @@ use mesh_proto::mesh::Finding;
 use mesh_store::Snapshot;
 use zone_translate::EnvoyType;
 
+use super::shortened;
+
+/// How much of Envoy's reason is kept; it goes on with the whole of what it refuses.
+const MAX_REASON: usize = 4096;
+
 /// The finding for an Envoy resource that was refused.
 ///
 /// Listeners and route configurations are named after their gateway, as
@@ -24,6 +29,7 @@ pub(super) fn finding(
         EnvoyType::Listener => "listener",
         EnvoyType::Route => "route configuration",
     };
+    let reason = shortened(reason, MAX_REASON);
     let message = format!("Envoy refuses the {what} {name} and keeps the last one: {reason}");
     let gateway = match ty {
         EnvoyType::Listener | EnvoyType::Route => gateway(snapshot, dataplane, name),
