@@ -119,9 +119,11 @@ impl Intake {
             .removed
             .iter()
             .filter_map(|name| self.key(ty, name));
-        let pruned = snapshot
-            .list(ty)
-            .filter(|_| is_prunable)
+        // Only a complete response is worth a look at everything that is stored.
+        let pruned = is_prunable
+            .then(|| snapshot.list(ty))
+            .into_iter()
+            .flatten()
             .filter(|r| !present.contains(r.key()))
             .map(|r| r.key().clone());
         let doomed: BTreeSet<Key> = gone
