@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use mesh_model::{Key, MeshName, Resource, ResourceName, ResourceType, Spec, Timestamp};
@@ -29,7 +30,7 @@ pub(crate) struct Gate {
 impl Gate {
     /// Waits until a write has arrived.
     pub(crate) async fn arrived(&self) {
-        self.arrived.acquire().await.unwrap().forget();
+        soon(self.arrived.acquire()).await.unwrap().forget();
     }
 
     /// Lets a write through.
@@ -104,6 +105,13 @@ impl Store for Scripted {
         }
         self.memory.commit(batch).await
     }
+}
+
+/// Waits for what must come, and fails the test if it does not.
+pub(crate) async fn soon<F: Future>(what: F) -> F::Output {
+    let deadline = Duration::from_secs(10 * 60);
+    let came = tokio::time::timeout(deadline, what).await;
+    came.expect("it comes in time")
 }
 
 /// The Dataplane `name` of the mesh `default`.

@@ -13,7 +13,7 @@ use tonic::Code;
 
 use super::*;
 use crate::dataplane::auth::ProxyAuth;
-use crate::testing::{Scripted, dataplane_key, gateway};
+use crate::testing::{Scripted, dataplane_key, gateway, soon};
 
 struct Zone {
     store: Arc<Scripted>,
@@ -79,7 +79,7 @@ impl Zone {
         let key = dataplane_key("edge");
         let mut watch = self.store.watch();
         let is_so = |s: &mesh_store::Snapshot| s.get(&key).is_some() == expected;
-        watch.wait_for(is_so).await.unwrap();
+        soon(watch.wait_for(is_so)).await.unwrap();
     }
 
     fn registrar(&self) -> &Arc<Registrar> {

@@ -5,7 +5,7 @@ use mesh_store::Store as _;
 
 use super::*;
 use crate::inventory::insight::InsightBook;
-use crate::testing::{Scripted, dataplane_key, gateway};
+use crate::testing::{Scripted, dataplane_key, gateway, soon};
 
 const ID: &str = "default.edge";
 
@@ -55,7 +55,7 @@ impl Zone {
     async fn removed(&self) {
         let mut watch = self.store.watch();
         let is_gone = |snapshot: &mesh_store::Snapshot| snapshot.get(&self.key).is_none();
-        watch.wait_for(is_gone).await.unwrap();
+        soon(watch.wait_for(is_gone)).await.unwrap();
     }
 
     /// Stores the Dataplane as the API does.

@@ -3,7 +3,7 @@ use mesh_runtime::shutdown::{self, Trigger};
 use mesh_store::Store as _;
 
 use super::*;
-use crate::testing::{Scripted, dataplane_key, gateway};
+use crate::testing::{Scripted, dataplane_key, gateway, soon};
 
 struct Zone {
     store: Arc<Scripted>,
@@ -55,8 +55,7 @@ impl Zone {
             snapshot.get(&key).is_some_and(|i| is_so(&i.decode()))
         };
         let mut watch = self.store.watch();
-        let wait = tokio::time::timeout(Duration::from_secs(60), watch.wait_for(is_so));
-        wait.await.expect("it becomes so").unwrap();
+        soon(watch.wait_for(is_so)).await.unwrap();
     }
 }
 
