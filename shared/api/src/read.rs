@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use http::StatusCode;
+use mesh_model::tags::{self, Tags};
 use mesh_model::validate::Violation;
 use mesh_model::{Key, MeshName, Resource, ResourceName, ResourceType};
 use mesh_proto::mesh::{Dataplane, MeshGateway, MeshGatewayRoute, Selector};
@@ -181,7 +182,16 @@ pub(crate) fn selected(
     };
     let items: Vec<Value> = snapshot
         .list_in_mesh(ResourceType::Dataplane, &mesh)
-        .filter(|resource| is_selected(&selectors, &resource.decode()))
+        .filter(|resource| {
+            let tags = gateway_tags(&resource.decode());
+            tags.is_some_and(|tags| match ty {
+                ResourceType::MeshGateway => is_selected(&selectors, &tags),
+                // A route selects listeners, whose tags are those of their proxy and more.
+                _ => listeners(&snapshot, &mesh, &tags)
+                    .chain([tags.clone()])
+                    .any(|tags| is_selected(&selectors, &tags)),
+            })
+        })
         .map(|r| json!({ "dataplane": { "mesh": mesh.as_str(), "name": r.key().name().as_str() } }))
         .collect();
     Ok(respond::json(
@@ -190,20 +200,37 @@ pub(crate) fn selected(
     ))
 }
 
-fn is_selected(selectors: &[Selector], dataplane: &Dataplane) -> bool {
-    dataplane
-        .networking
-        .as_ref()
-        .and_then(|n| n.gateway.as_ref())
-        .filter(|gateway| filter::is_builtin(gateway))
-        .is_some_and(|gateway| {
-            selectors.iter().any(|selector| {
-                selector.r#match.iter().all(|(key, wanted)| {
-                    gateway
-                        .tags
-                        .get(key)
-                        .is_some_and(|v| wanted == "*" || v == wanted)
+/// The tags of a builtin gateway's proxy.
+fn gateway_tags(dataplane: &Dataplane) -> Option<Tags> {
+    let gateway = dataplane.networking.as_ref()?.gateway.as_ref()?;
+    filter::is_builtin(gateway).then(|| gateway.tags.clone())
+}
+
+/// The tags of every listener that a proxy with these tags may get: its own, overridden by those
+/// of the gateway, overridden by those of the listener.
+fn listeners(snapshot: &Snapshot, mesh: &MeshName, proxy: &Tags) -> impl Iterator<Item = Tags> {
+    snapshot
+        .list_in_mesh(ResourceType::MeshGateway, mesh)
+        .map(|gateway| gateway.decode::<MeshGateway>())
+        .filter(|gateway| is_selected(&gateway.selectors, proxy))
+        .flat_map(|gateway| {
+            let mut shared = proxy.clone();
+            shared.extend(gateway.tags);
+            gateway
+                .conf
+                .unwrap_or_default()
+                .listeners
+                .into_iter()
+                .map(move |listener| {
+                    let mut tags = shared.clone();
+                    tags.extend(listener.tags);
+                    tags
                 })
-            })
         })
+}
+
+fn is_selected(selectors: &[Selector], tags: &Tags) -> bool {
+    selectors
+        .iter()
+        .any(|selector| tags::matches(&selector.r#match, tags))
 }

@@ -135,3 +135,31 @@ async fn an_overview_joins_a_resource_with_its_insight() {
         .json();
     assert_eq!(item["dataplaneInsight"], json!({}));
 }
+
+#[tokio::test]
+async fn a_route_runs_on_the_proxies_whose_listeners_it_selects() {
+    let api = support::global().await;
+    api.store(&json!({
+        "type": "Dataplane", "mesh": "default", "name": "gw",
+        "networking": {"address": "10.0.0.7", "gateway": {
+            "type": "BUILTIN", "tags": {"kuma.io/service": "edge"},
+        }},
+    }))
+    .await;
+    api.store(&json!({
+        "type": "MeshGateway", "mesh": "default", "name": "edge",
+        "selectors": [{"match": {"kuma.io/service": "edge"}}],
+        "conf": {"listeners": [{"port": 80, "protocol": "HTTP", "tags": {"vhost": "shop"}}]},
+    }))
+    .await;
+    for (name, vhost, total) in [("on-it", "shop", 1), ("on-none", "other", 0)] {
+        api.store(&json!({
+            "type": "MeshGatewayRoute", "mesh": "default", "name": name,
+            "selectors": [{"match": {"kuma.io/service": "edge", "vhost": vhost}}],
+            "conf": {"tcp": {"rules": []}},
+        }))
+        .await;
+        let selected = api.get(&format!("{ROUTES}/{name}/dataplanes")).await;
+        assert_eq!(selected.json()["total"], total, "{name}: {}", selected.body);
+    }
+}
