@@ -82,7 +82,8 @@ async fn record(
     rounds: usize,
     bare: &mut Option<Bare>,
 ) -> anyhow::Result<Vec<(String, Resources)>> {
-    const NAME: &str = "gateway-bare";
+    // A new one each time: a Dataplane that said goodbye stays away for a while.
+    let name = format!("gateway-bare-{size}");
     let probe = load::route_path("probe");
     let put = async |http: &mut Http, path: &str| {
         http.freshen().await?;
@@ -90,8 +91,8 @@ async fn record(
     };
     let before = format!("/before-{size}");
     put(http, &before).await?;
-    let token = fleet.zone_api.dataplane_token("default", NAME).await?;
-    let dataplane = load::gateway_dataplane(NAME, BARE, free_port(LOCALHOST)?);
+    let token = fleet.zone_api.dataplane_token("default", &name).await?;
+    let dataplane = load::gateway_dataplane(&name, BARE, free_port(LOCALHOST)?);
     let mut ads = Ads::open(fleet, &dataplane, &token).await?;
     let everything = ads.everything(&before).await?;
     if bare.is_none() {
@@ -108,7 +109,7 @@ async fn record(
         changes.push((path, resources(arrival.response)));
     }
     drop(ads);
-    fleet.deregister(NAME, &token).await?;
+    fleet.deregister(&name, &token).await?;
     put(http, &before).await?;
     // Both are as they are before the first round: the bare one with the last change.
     let mut client = connect(OURS).await?;

@@ -98,13 +98,18 @@ fn build() -> anyhow::Result<()> {
 async fn run(options: &Options) -> anyhow::Result<()> {
     let work_dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let mut report = Report::new(Machine::look(work_dir.path())?);
+    let mut failures = Vec::new();
     for part in &options.only {
         let (dir, quick) = (work_dir.path(), options.quick);
-        match part {
-            Part::A => push::measure(dir, quick, &mut report).await?,
-            Part::B => answer::measure(dir, quick, &mut report).await?,
-            Part::C => idle::measure(dir, quick, &mut report).await?,
-            Part::D => durable::measure(dir, quick, &mut report).await?,
+        let measured = match part {
+            Part::A => push::measure(dir, quick, &mut report).await,
+            Part::B => answer::measure(dir, quick, &mut report).await,
+            Part::C => idle::measure(dir, quick, &mut report).await,
+            Part::D => durable::measure(dir, quick, &mut report).await,
+        };
+        // What was measured before and after is still worth reading.
+        if let Err(error) = measured {
+            failures.push(format!("part {part:?} failed: {error:#}"));
         }
     }
     let json = format!("{:#}", report.to_json());
@@ -112,6 +117,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     if let Some(file) = &options.json {
         std::fs::write(file, json).with_context(|| format!("cannot write {}", file.display()))?;
     }
+    anyhow::ensure!(failures.is_empty(), "{}", failures.join("; "));
     Ok(())
 }
 

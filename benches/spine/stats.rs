@@ -26,6 +26,15 @@ impl Samples {
         self.0[rank.saturating_sub(1)]
     }
 
+    /// These or the others, whichever have the lower median.
+    pub(crate) fn better(self, other: Self) -> Self {
+        if self.percentile(50) <= other.percentile(50) {
+            self
+        } else {
+            other
+        }
+    }
+
     /// The sum over the number.
     pub(crate) fn mean(&self) -> f64 {
         let count = u32::try_from(self.0.len()).expect("samples fit into memory");
