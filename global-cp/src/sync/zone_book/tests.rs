@@ -160,12 +160,18 @@ async fn what_the_store_refused_is_written_when_it_can() {
     failures.wait_for(|n| *n >= 1).await.unwrap();
     // What is said meanwhile comes after what waits.
     open(&book, 2);
-    failures.wait_for(|n| *n >= 3).await.unwrap();
+    let minute = Duration::from_secs(60);
+    let again = failures.wait_for(|n| *n >= 3);
+    tokio::time::timeout(minute, again)
+        .await
+        .expect("it is tried again")
+        .unwrap();
     assert_eq!(kept(&store), [(1, true)]);
     store.is_failing.send_replace(false);
-    states
-        .wait_for(|_| kept(&store) == [(1, false), (2, true)])
+    let written = states.wait_for(|_| kept(&store) == [(1, false), (2, true)]);
+    tokio::time::timeout(minute, written)
         .await
+        .expect("it is tried again")
         .unwrap();
     trigger.trigger();
     running.await.unwrap();
