@@ -4,12 +4,14 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 
 /// The path of one of our binaries, beside the test that runs.
 ///
@@ -35,6 +37,7 @@ pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
 pub struct Process {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
+    reader: JoinHandle<()>,
 }
 
 impl Process {
@@ -68,13 +71,13 @@ impl Process {
         let log = Arc::new(Mutex::new(Vec::new()));
         let stderr = child.stderr.take().context("it was just piped")?;
         let kept = Arc::clone(&log);
-        tokio::spawn(async move {
+        let reader = tokio::spawn(async move {
             let mut lines = BufReader::new(stderr).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 kept.lock().await.push(line);
             }
         });
-        Ok(Self { child, log })
+        Ok(Self { child, log, reader })
     }
 
     /// What it wrote to standard error so far.
@@ -102,7 +105,12 @@ impl Process {
     /// # Errors
     /// When it cannot be waited for.
     pub async fn wait(&mut self) -> anyhow::Result<Option<i32>> {
-        Ok(self.child.wait().await?.code())
+        let status = self.child.wait().await?;
+        // Its last words may still be in the pipe; a child of its own may keep that open.
+        if !self.reader.is_finished() {
+            let _ = tokio::time::timeout(Duration::from_secs(2), &mut self.reader).await;
+        }
+        Ok(status.code())
     }
 
     /// Kills it with SIGKILL and waits for its end.
