@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::support::{Fleet, address};
+use crate::support::{Fleet, HOST, PORT, address, route};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_ends_is_gone_from_zone_and_global_at_once() -> anyhow::Result<()> {
@@ -45,6 +45,46 @@ async fn a_gateway_that_ends_is_gone_from_zone_and_global_at_once() -> anyhow::R
     // And it does not come back with the last word of its stream.
     assert_eq!(shown(zone).await?, 0);
     assert_eq!(shown(global).await?, 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_gateway_that_is_deleted_by_hand_comes_back() -> anyhow::Result<()> {
+    let fleet = Fleet::start(54).await?;
+    let path = "/meshes/default/dataplanes/gateway-1";
+    let before = fleet.zone.api.get(path).await?["creationTime"].clone();
+    fleet.zone.api.delete(path).await?;
+    eventually("the gateway is registered again", async || {
+        let after = fleet.zone.api.get(path).await?["creationTime"].clone();
+        anyhow::ensure!(after != before, "it is still there");
+        Ok(())
+    })
+    .await;
+    // And it follows changes as before.
+    fleet.global.api.apply(&route("/cart", "cart")).await?;
+    let answered = fleet.answers("/cart", 200).await;
+    assert_eq!(answered.as_deref(), Some("cart-1"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_that_takes_over_keeps_the_dataplane() -> anyhow::Result<()> {
+    let mut fleet = Fleet::start(55).await?;
+    let path = "/meshes/default/dataplanes/gateway-1";
+    let mut successor =
+        Gateway::start(&fleet.zone, "gateway-1", "edge-gateway", address([55, 2])).await?;
+    fleet.gateway.process().signal(Signal::TERM)?;
+    assert_eq!(fleet.gateway.process().wait().await?, Some(0));
+    let dataplane = fleet.zone.api.get(path).await?;
+    assert_eq!(dataplane["networking"]["address"], "127.0.55.2");
+    fleet.global.api.apply(&route("/cart", "cart")).await?;
+    let answered = successor.answers(PORT, HOST, "/cart", 200).await;
+    assert_eq!(answered.as_deref(), Some("cart-1"));
+
+    // Its own goodbye counts.
+    successor.process().signal(Signal::TERM)?;
+    assert_eq!(successor.process().wait().await?, Some(0));
+    assert!(fleet.zone.api.get(path).await.is_err(), "it is still there");
     Ok(())
 }
 

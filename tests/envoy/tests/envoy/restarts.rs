@@ -52,6 +52,36 @@ async fn a_zone_restarts_and_changes_while_the_global_is_down() -> anyhow::Resul
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_ended_while_its_zone_was_away_is_gone_and_what_lived_is_not() -> anyhow::Result<()> {
+    let Fleet {
+        global: _global,
+        zone,
+        gateway,
+        cart: _cart,
+    } = Fleet::start(34).await?;
+    let other = Gateway::start(&zone, "gateway-2", "edge-gateway", address([34, 2])).await?;
+    let mut zone = zone.stop().await?;
+    // Its agent is killed, and so does not say goodbye.
+    drop(other);
+    let delay = "KUMA_XDS_SERVER_DATAPLANE_DEREGISTRATION_DELAY".to_owned();
+    zone.environment().insert(delay, "3s".to_owned());
+    let zone = zone.start().await?;
+    eventually(
+        "only the Dataplane of the dead gateway is gone",
+        async || {
+            let dataplanes = zone.api.get("/dataplanes").await?;
+            let items = dataplanes["items"].as_array().cloned().unwrap_or_default();
+            let names: Vec<_> = items.iter().filter_map(|d| d["name"].as_str()).collect();
+            let expected = ["cart-1", gateway.name()];
+            anyhow::ensure!(names == expected, "{names:?}");
+            Ok(())
+        },
+    )
+    .await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_global_that_is_killed_loses_no_request_and_nothing_it_acknowledged() -> anyhow::Result<()>
 {
     let mut global = ControlPlane::global().await?;
