@@ -11,7 +11,7 @@ use crate::support::{Fleet, HOST, PORT, named_route, route, route_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_edits_under_load_give_no_answer_that_nobody_configured() -> anyhow::Result<()> {
-    let fleet = Fleet::start(41).await?;
+    let fleet = Fleet::start(44).await?;
     let basket = Backend::start("basket-1").await;
     fleet.zone.api.apply(&basket.dataplane("basket")).await?;
     fleet.global.api.apply(&route("/", "cart")).await?;
@@ -53,7 +53,7 @@ async fn a_hundred_edits_under_load_give_no_answer_that_nobody_configured() -> a
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_envoy_refuses_leaves_the_last_accepted_routes_and_a_finding() -> anyhow::Result<()> {
-    let fleet = Fleet::start(42).await?;
+    let fleet = Fleet::start(45).await?;
     fleet.global.api.apply(&route("/cart", "cart")).await?;
     fleet.answers("/cart", 200).await;
 
