@@ -127,10 +127,12 @@ fn timestamp(seconds: i64, nanos: i32) -> String {
     format!("{without_zone}{}Z", go_duration::fraction_digits(fraction))
 }
 
-/// Whole numbers print without a fraction, `50` rather than `50.0`.
+/// Whole numbers print without a fraction, `50` rather than `50.0`; negative zero keeps its sign,
+/// which a whole number of JSON can't.
 fn float(value: f64) -> Json {
     const EXACT: f64 = 9_007_199_254_740_992.0;
-    if value.fract() == 0.0 && value.abs() <= EXACT {
+    let negative_zero = value == 0.0 && value.is_sign_negative();
+    if value.fract() == 0.0 && value.abs() <= EXACT && !negative_zero {
         #[expect(clippy::cast_possible_truncation, reason = "checked to be whole")]
         let whole = value as i64;
         return Json::from(whole);

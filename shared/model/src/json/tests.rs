@@ -145,6 +145,11 @@ fn each_rule_of_the_dialect() {
             ),
         ),
         (
+            "negative zero keeps its sign in free JSON",
+            Mesh,
+            same(json!({"mtls": {"backends": [{"conf": {"a": -0.0}}]}})),
+        ),
+        (
             "bytes in base64",
             Secret,
             same(json!({"data": "aGVsbG8gd29ybGQ="})),
