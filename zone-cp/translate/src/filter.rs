@@ -112,7 +112,12 @@ impl Filters {
             })
     }
 
-    /// Whether entries of prefix matches have their paths rewritten.
+    /// Whether the prefix of a prefix match is replaced in paths.
+    pub(crate) fn replaces_prefix(&self) -> bool {
+        matches!(&self.path, Some(rewrite::Path::ReplacePrefixMatch(_)))
+    }
+
+    /// Whether it is replaced by something other than `/`.
     pub(crate) fn rewrites_prefix(&self) -> bool {
         matches!(&self.path, Some(rewrite::Path::ReplacePrefixMatch(to)) if !to.trim_end_matches('/').is_empty())
     }

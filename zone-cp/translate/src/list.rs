@@ -261,6 +261,8 @@ fn build(
 
 #[cfg(test)]
 mod tests {
+    use std::cmp::Reverse;
+
     use mesh_model::ResourceName;
 
     use super::*;
@@ -276,7 +278,7 @@ mod tests {
         };
         let position = Position {
             specificity: Specificity::new(PathKind::Exact, "/", false, 0, 0),
-            is_implied: false,
+            is_implied: Reverse(false),
             source: Arc::new(source),
             rule: 0,
             matching: 0,

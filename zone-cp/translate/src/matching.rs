@@ -13,7 +13,7 @@ use crate::refuse;
 pub(crate) struct Matching {
     pub(crate) matcher: route::RouteMatch,
     pub(crate) specificity: Specificity,
-    /// The exact entry beside the entry of a prefix: nobody wrote it.
+    /// The entry for the bare path of a prefix, beside the one for what is below it.
     pub(crate) is_implied: bool,
     /// Whether the entry comes from a prefix match.
     pub(crate) is_of_prefix: bool,
@@ -22,36 +22,61 @@ pub(crate) struct Matching {
 /// Why a match has no form that Envoy takes: the field, as `.headers[0]`, and a sentence.
 pub(crate) type Refused = (String, String);
 
-/// The entries of a match. A prefix means whole path elements, so it has two: `/api` itself, and
-/// what begins with `/api/`. The prefix `/` needs its own exact entry only when paths are
-/// rewritten.
-pub(crate) fn compile(matched: &Match, rewrites_prefix: bool) -> Result<Vec<Matching>, Refused> {
+/// The entries of a match.
+///
+/// A prefix means whole path elements: `/api` matches itself and what begins with `/api/`. Envoy has
+/// a condition for that. Where the two parts become different paths (`replaces_prefix`) they need an
+/// entry each, and the prefix `/` needs one for `/` itself if that becomes something else
+/// (`rewrites_prefix`).
+pub(crate) fn compile(
+    matched: &Match,
+    replaces_prefix: bool,
+    rewrites_prefix: bool,
+) -> Result<Vec<Matching>, Refused> {
+    use route::route_match::PathSpecifier;
     let conditions = Conditions::new(matched)?;
     let path = matched.path.as_ref();
     let value = path.map_or("/", |path| path.value.as_str());
     let kind = path.map_or(path::MatchType::Prefix, |path| path.r#match());
     Ok(match kind {
-        path::MatchType::Exact => vec![conditions.to_matching(PathKind::Exact, value.to_owned())],
+        path::MatchType::Exact => {
+            let condition = PathSpecifier::Path(value.to_owned());
+            vec![conditions.to_matching(PathKind::Exact, value, condition)]
+        }
         path::MatchType::Regex => {
             refuse::regex(value).map_err(|message| (".path.value".to_owned(), message))?;
-            vec![conditions.to_matching(PathKind::Regex, value.to_owned())]
+            let condition = PathSpecifier::SafeRegex(matcher::RegexMatcher {
+                regex: value.to_owned(),
+            });
+            vec![conditions.to_matching(PathKind::Regex, value, condition)]
         }
         path::MatchType::Prefix => {
             let stem = value.trim_end_matches('/');
-            let mut prefix = conditions.to_matching(PathKind::Prefix, format!("{stem}/"));
-            prefix.is_of_prefix = true;
-            let exact = match stem {
+            let below = format!("{stem}/");
+            let entry = |condition| {
+                let mut entry = conditions.to_matching(PathKind::Prefix, &below, condition);
+                entry.is_of_prefix = true;
+                entry
+            };
+            // Envoy's own condition on the value of its field.
+            let is_separable = !stem.is_empty() && !stem.contains(['?', '#']);
+            if is_separable && !replaces_prefix {
+                return Ok(vec![entry(PathSpecifier::PathSeparatedPrefix(
+                    stem.to_owned(),
+                ))]);
+            }
+            let bare = match stem {
                 "" if !rewrites_prefix => None,
                 "" => Some("/"),
                 stem => Some(stem),
             };
-            let exact = exact.map(|path| {
-                let mut exact = conditions.to_matching(PathKind::Exact, path.to_owned());
-                exact.is_of_prefix = true;
-                exact.is_implied = true;
-                exact
+            let bare = bare.map(|path| {
+                let mut bare = entry(PathSpecifier::Path(path.to_owned()));
+                bare.is_implied = true;
+                bare
             });
-            exact.into_iter().chain([prefix]).collect()
+            let below = entry(PathSpecifier::Prefix(below.clone()));
+            bare.into_iter().chain([below]).collect()
         }
     })
 }
@@ -130,24 +155,23 @@ impl Conditions {
         })
     }
 
-    fn to_matching(&self, kind: PathKind, path: String) -> Matching {
-        use route::route_match::PathSpecifier;
+    /// An entry that stands where `kind` and `path` put it.
+    fn to_matching(
+        &self,
+        kind: PathKind,
+        path: &str,
+        condition: route::route_match::PathSpecifier,
+    ) -> Matching {
         let specificity = Specificity::new(
             kind,
-            &path,
+            path,
             self.has_method,
             self.headers.len() - usize::from(self.has_method),
             self.queries.len(),
         );
         Matching {
             matcher: route::RouteMatch {
-                path_specifier: Some(match kind {
-                    PathKind::Exact => PathSpecifier::Path(path),
-                    PathKind::Prefix => PathSpecifier::Prefix(path),
-                    PathKind::Regex => {
-                        PathSpecifier::SafeRegex(matcher::RegexMatcher { regex: path })
-                    }
-                }),
+                path_specifier: Some(condition),
                 headers: self.headers.clone(),
                 query_parameters: self.queries.clone(),
             },

@@ -32,7 +32,8 @@ pub(crate) struct Specificity {
 }
 
 impl Specificity {
-    /// `headers` are the header conditions without the method.
+    /// `path` is the value of an exact or regex condition, and that of a prefix with a slash at
+    /// its end; `headers` are the header conditions without the method.
     pub(crate) fn new(
         kind: PathKind,
         path: &str,
@@ -55,12 +56,12 @@ impl Specificity {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Position {
     pub(crate) specificity: Specificity,
-    /// An exact entry that only completes a prefix match yields to one that was written.
-    pub(crate) is_implied: bool,
     pub(crate) source: Arc<Source>,
     pub(crate) rule: usize,
     /// Position of the match in the rule.
     pub(crate) matching: usize,
+    /// Whether it is the entry for a prefix's bare path, which comes before what is below it.
+    pub(crate) is_implied: Reverse<bool>,
 }
 
 /// The route resource that an entry comes from.

@@ -1,8 +1,10 @@
-//! From a MeshGatewayRoute to Envoy routes: one for each match of a rule, two for a prefix.
+//! From a MeshGatewayRoute to Envoy routes: one for each match of a rule, two for a prefix that is
+//! replaced.
 //!
 //! A route is compiled once for each listener that it is attached to, because cluster names
 //! depend on the listener's tags; the encoded result is shared by all hosts that serve it.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -118,7 +120,11 @@ pub(crate) fn compile(
             continue;
         };
         for (position, matched) in rule.matches.iter().enumerate() {
-            let variants = match matching::compile(matched, prepared.filters.rewrites_prefix()) {
+            let variants = match matching::compile(
+                matched,
+                prepared.filters.replaces_prefix(),
+                prepared.filters.rewrites_prefix(),
+            ) {
                 Ok(variants) => variants,
                 Err((field, message)) => {
                     report(&format!(".matches[{position}]{field}"), message);
@@ -129,7 +135,7 @@ pub(crate) fn compile(
                 let encoded = prepared.encode(&variant);
                 let position = Position {
                     specificity: variant.specificity,
-                    is_implied: variant.is_implied,
+                    is_implied: Reverse(variant.is_implied),
                     source: Arc::clone(&source),
                     rule: index,
                     matching: position,

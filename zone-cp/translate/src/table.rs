@@ -353,6 +353,7 @@ pub(crate) fn no_routes(page: &str) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use std::cmp::Reverse;
     use std::net::Ipv4Addr;
 
     use mesh_model::ResourceName;
@@ -390,7 +391,7 @@ mod tests {
             assemble::put_field(field::ROUTES, &route.encode_to_vec(), &mut bytes);
             let position = Position {
                 specificity: Specificity::new(PathKind::Exact, &path, false, 0, 0),
-                is_implied: false,
+                is_implied: Reverse(false),
                 source: Arc::new(Source {
                     age: Age::default(),
                     display_name: "r".into(),

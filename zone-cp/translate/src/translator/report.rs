@@ -68,7 +68,7 @@ fn unknown_services(route: &Decoded<MeshGatewayRoute>, now: &MeshView) -> Vec<Fi
 /// What to say about an entry that another one hides, if its author would want to know.
 fn shadow(hidden: &Position, first: &Position, now: &MeshView) -> Option<Finding> {
     // A prefix beside an exact match of the same path is how one writes an exception.
-    let is_exception = hidden.is_implied && !first.is_implied;
+    let is_exception = hidden.is_implied.0 && !first.is_implied.0;
     let is_same_rule = hidden.source == first.source && hidden.rule == first.rule;
     if is_exception || is_same_rule {
         return None;
