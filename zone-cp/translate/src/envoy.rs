@@ -32,6 +32,7 @@ pub(crate) use generated::envoy::config::route::v3 as route;
 pub(crate) use generated::envoy::extensions::compression::gzip::compressor::v3 as gzip;
 pub(crate) use generated::envoy::extensions::filters::http as http_filter;
 pub(crate) use generated::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+pub(crate) use generated::envoy::extensions::transport_sockets::tls::v3 as tls;
 pub(crate) use generated::envoy::extensions::upstreams::http::v3 as upstream_http;
 pub(crate) use generated::envoy::service::runtime::v3 as runtime;
 pub(crate) use generated::envoy::r#type::matcher::v3 as matcher;

@@ -10,6 +10,7 @@
 #![warn(missing_docs)]
 
 mod assemble;
+mod certificate;
 mod cluster;
 mod clusters;
 mod endpoint;
@@ -31,6 +32,7 @@ mod table;
 mod translator;
 mod view;
 
+pub use certificate::{Certificate, KeyKind, Known, Source};
 pub use envoy::EnvoyType;
 pub use finding::{Finding, MAX_FINDINGS};
 pub use proxy::{Proxy, Settings};

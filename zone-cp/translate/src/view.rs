@@ -15,6 +15,8 @@ use mesh_model::{Key, MeshName, Resource, ResourceName, ResourceType, labels};
 use mesh_proto::mesh::dataplane::networking::inbound::State;
 use mesh_proto::mesh::{Dataplane, MeshGateway};
 
+use crate::certificate::SecretView;
+
 /// The resources of a zone that shape the configuration of gateways. Cloning is cheap.
 #[derive(Debug, Clone, Default)]
 pub struct ZoneView {
@@ -71,7 +73,10 @@ impl ZoneView {
 fn is_read(ty: ResourceType) -> bool {
     matches!(
         ty,
-        ResourceType::MeshGateway | ResourceType::MeshGatewayRoute | ResourceType::Dataplane
+        ResourceType::MeshGateway
+            | ResourceType::MeshGatewayRoute
+            | ResourceType::Dataplane
+            | ResourceType::Secret
     )
 }
 
@@ -85,6 +90,8 @@ pub(crate) struct MeshView {
     pub(crate) dataplanes: OrdMap<ResourceName, Arc<Resource>>,
     /// Endpoints by service.
     pub(crate) services: OrdMap<Arc<str>, Service>,
+    /// Certificates and what they are made of.
+    pub(crate) secrets: SecretView,
 }
 
 impl MeshView {
@@ -108,6 +115,7 @@ impl MeshView {
                 }
                 self.dataplanes.insert(name.clone(), Arc::clone(resource));
             }
+            ResourceType::Secret => self.secrets.put(resource),
             _ => {}
         }
     }
@@ -124,6 +132,7 @@ impl MeshView {
                 self.remove_endpoints(key.name());
                 self.dataplanes.remove(key.name());
             }
+            ResourceType::Secret => self.secrets.delete(key.name()),
             _ => {}
         }
     }
@@ -148,6 +157,7 @@ impl MeshView {
             && self.routes.ptr_eq(&other.routes)
             && self.dataplanes.ptr_eq(&other.dataplanes)
             && self.services.ptr_eq(&other.services)
+            && self.secrets.is_same(&other.secrets)
     }
 
     /// The endpoints of a service that Envoy can be told of.
