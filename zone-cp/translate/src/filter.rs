@@ -92,12 +92,6 @@ impl Filters {
         compiled
     }
 
-    /// Whether a header of requests is removed.
-    pub(crate) fn removes(&self, header: &str) -> bool {
-        let names = &self.request.remove;
-        names.iter().any(|name| name.eq_ignore_ascii_case(header))
-    }
-
     /// The backends that a rule mirrors requests to, with the position of their filter.
     pub(crate) fn mirrors(rule: &Rule) -> impl Iterator<Item = (usize, &Backend)> {
         rule.filters

@@ -22,16 +22,13 @@ use sha2::{Digest as _, Sha256};
 use crate::assemble;
 use crate::cluster;
 use crate::envoy::route::route_action::ClusterSpecifier;
-use crate::envoy::{core, route};
+use crate::envoy::route;
 use crate::filter::{Filters, Rewrite};
 use crate::finding::Finding;
 use crate::matching::{self, Matching};
 use crate::order::{Position, Source};
 use crate::refuse;
 use crate::view::Decoded;
-
-/// The header by which backends learn the tags of a gateway.
-const TAGS_HEADER: &str = "x-kuma-tags";
 
 /// The field number of routes in Envoy's `VirtualHost`.
 const ROUTES: u32 = 3;
@@ -41,8 +38,6 @@ const ROUTES: u32 = 3;
 pub(crate) struct Context<'a> {
     /// The listener's merged tags.
     pub(crate) listener_tags: &'a Tags,
-    /// The value of the header with the Dataplane's tags.
-    pub(crate) tags_header: &'a str,
     /// The listener's port.
     pub(crate) port: u32,
 }
@@ -151,8 +146,6 @@ pub(crate) fn compile(
 /// What all entries of a rule share.
 struct Prepared {
     filters: Filters,
-    /// Of requests, in order.
-    headers_to_add: Vec<core::HeaderValueOption>,
     action: Action,
     clusters: BTreeMap<Name, Tags>,
 }
@@ -175,16 +168,8 @@ impl Prepared {
             None => Action::Forward(forward(rule, context, &filters, &mut clusters, report)?),
         };
         clusters.remove(cluster::UNRESOLVED);
-        let mut headers_to_add = filters.request.add.clone();
-        if let Action::Forward(action) = &action
-            && let Some(ClusterSpecifier::Cluster(_)) = &action.cluster_specifier
-        {
-            // Before those of the rule, which may have a say in it.
-            headers_to_add.insert(0, tags_header(context));
-        }
         Some(Self {
             filters,
-            headers_to_add,
             action,
             clusters,
         })
@@ -217,7 +202,7 @@ impl Prepared {
         let entry = route::Route {
             r#match: Some(variant.matcher.clone()),
             action: Some(action),
-            request_headers_to_add: self.headers_to_add.clone(),
+            request_headers_to_add: self.filters.request.add.clone(),
             response_headers_to_add: self.filters.response.add.clone(),
             response_headers_to_remove: self.filters.response.remove.clone(),
             request_headers_to_remove: self.filters.request.remove.clone(),
@@ -268,18 +253,15 @@ fn forward(
             return None;
         }
     };
-    let has_own_level = weights.len() > 1 || filters.removes(TAGS_HEADER);
     let cluster_specifier = match weights.as_slice() {
         // The same to requests, and Envoy takes half as long to read it.
-        [(only, _)] if !has_own_level => ClusterSpecifier::Cluster(only.to_string()),
+        [(only, _)] => ClusterSpecifier::Cluster(only.to_string()),
         _ => ClusterSpecifier::WeightedClusters(route::WeightedCluster {
             clusters: weights
                 .iter()
                 .map(|(name, weight)| route::weighted_cluster::ClusterWeight {
                     name: name.to_string(),
                     weight: Some(*weight),
-                    request_headers_to_add: vec![tags_header(context)],
-                    request_headers_to_remove: Vec::new(),
                 })
                 .collect(),
         }),
@@ -296,21 +278,6 @@ fn forward(
         request_mirror_policies: filters.mirrors.clone(),
         ..Default::default()
     })
-}
-
-/// The header that tells backends the tags of the gateway.
-///
-/// It is beside the cluster, at the cluster's own level or the route's, and not further out: Envoy
-/// applies the outer level last, and a removal of what clients forged would remove this too.
-/// Overwriting does both.
-fn tags_header(context: &Context<'_>) -> core::HeaderValueOption {
-    core::HeaderValueOption {
-        header: Some(core::HeaderValue {
-            key: TAGS_HEADER.to_owned(),
-            value: context.tags_header.to_owned(),
-        }),
-        append_action: core::header_value_option::HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
-    }
 }
 
 /// What is wrong with a backend that [`destination`] has no name for.

@@ -22,6 +22,7 @@ use crate::host::Hostname;
 use crate::list::RouteList;
 use crate::order::Position;
 use crate::plan::Port;
+use crate::refuse;
 use crate::route::Entry;
 
 /// Field numbers of `RouteConfiguration` and `VirtualHost`
@@ -29,11 +30,16 @@ use crate::route::Entry;
 mod field {
     pub(super) const NAME: u32 = 1;
     pub(super) const VIRTUAL_HOSTS: u32 = 2;
+    pub(super) const REQUEST_HEADERS_TO_ADD: u32 = 6;
     pub(super) const VALIDATE_CLUSTERS: u32 = 7;
+    pub(super) const MOST_SPECIFIC_WINS: u32 = 10;
     pub(super) const IGNORE_PORT: u32 = 14;
     pub(super) const DOMAINS: u32 = 2;
     pub(super) const ROUTES: u32 = 3;
 }
+
+/// The header by which backends learn the tags of a gateway.
+pub(crate) const TAGS_HEADER: &str = "x-kuma-tags";
 
 /// The most entries of a port that hosts repeat because routes name no hostname. Beyond that no
 /// host of the port repeats them: a configuration that Envoy cannot hold helps nobody.
@@ -48,6 +54,8 @@ pub(crate) type ListKey = (usize, Hostname);
 pub(crate) struct Table {
     /// The name of the route configuration.
     pub(crate) name: Name,
+    /// The encoded header with the tags of the gateway.
+    tags_header: Bytes,
     /// The hostnames of the port's listeners.
     listeners: Vec<Hostname>,
     /// Positions in `slots`; no list is empty.
@@ -75,8 +83,8 @@ struct Host {
 }
 
 impl Table {
-    /// A table without routes.
-    pub(crate) fn new(port: &Port) -> Self {
+    /// A table without routes, whose requests carry the tags of the gateway in this form.
+    pub(crate) fn new(port: &Port, tags_header: &str) -> Self {
         let listeners: Vec<Hostname> = port
             .listeners
             .iter()
@@ -85,6 +93,7 @@ impl Table {
         let hosts = (0..).map(Host::of).zip(&listeners);
         Self {
             name: port.route_config_name(),
+            tags_header: encode_tags_header(tags_header),
             hosts: hosts.map(|(host, name)| (name.clone(), host)).collect(),
             listeners,
             lists: BTreeMap::new(),
@@ -218,6 +227,7 @@ impl Table {
         }
         let mut hasher = Sha256::new();
         hasher.update(no_routes);
+        hasher.update(&self.tags_header);
         let mut sizes = Vec::with_capacity(self.hosts.len());
         // `*` and the wildcards last, as people expect; to Envoy the order is all the same.
         for (hostname, host) in self.hosts.iter().rev() {
@@ -249,8 +259,11 @@ impl Table {
                 self.slots[*slot].chunks().for_each(|c| out.share(c));
             }
         }
+        out.share(&self.tags_header);
         // An absent wrapper would mean true for a configuration that is not delivered by RDS.
         assemble::put_header(field::VALIDATE_CLUSTERS, 0, out.small());
+        // So that a route can take back what is said for all of them.
+        assemble::put_bool(field::MOST_SPECIFIC_WINS, true, out.small());
         assemble::put_bool(field::IGNORE_PORT, true, out.small());
         Some(Item {
             version: version(&self.name, hasher),
@@ -328,6 +341,30 @@ fn version(name: &str, mut hasher: Sha256) -> Version {
     envoy::to_version(&hasher.finalize())
 }
 
+/// The header that tells backends the tags of the gateway, over whatever the client sent, framed
+/// as a field of the route configuration: said once, it costs Envoy nothing per route. Tags that no
+/// header can hold are not told.
+fn encode_tags_header(value: &str) -> Bytes {
+    let value = value.replace('%', "%%");
+    if refuse::header_value(&value).is_err() {
+        return Bytes::new();
+    }
+    let header = core::HeaderValueOption {
+        header: Some(core::HeaderValue {
+            key: TAGS_HEADER.to_owned(),
+            value,
+        }),
+        append_action: core::header_value_option::HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
+    };
+    let mut bytes = BytesMut::new();
+    assemble::put_field(
+        field::REQUEST_HEADERS_TO_ADD,
+        &header.encode_to_vec(),
+        &mut bytes,
+    );
+    bytes.freeze()
+}
+
 /// The only route of a host without routes: a page that says so, with status 404, framed as a
 /// field of its virtual host.
 pub(crate) fn no_routes(page: &str) -> Bytes {
@@ -370,14 +407,15 @@ mod tests {
             hostname: Hostname::parse(hostname).unwrap(),
             tags: Tags::new(),
         };
-        let mut table = Table::new(&Port {
+        let port = Port {
             name: Name::from("edge:HTTP:80"),
             address: Ipv4Addr::LOCALHOST.into(),
             number: 80,
             service: String::new(),
             connection_limit: 0,
             listeners: vec![listener("*"), listener("a.com"), listener("b.com")],
-        });
+        };
+        let mut table = Table::new(&port, "&a=1&");
         for number in 0..300 {
             let path = format!("/{number}");
             let route = route::Route {

@@ -198,7 +198,9 @@ impl Translator {
     }
 
     fn start_over(&mut self) {
-        self.tables = self.plan.ports.iter().map(Table::new).collect();
+        let tags_header = &self.plan.tags_header;
+        let ports = self.plan.ports.iter();
+        self.tables = ports.map(|port| Table::new(port, tags_header)).collect();
         self.routes.clear();
         self.reported.clear();
         self.clusters = Clusters::default();
@@ -255,7 +257,6 @@ impl Translator {
                     .unwrap_or_else(|| {
                         let context = Context {
                             listener_tags: &port.listeners[key.0].tags,
-                            tags_header: &self.plan.tags_header,
                             port: port.number,
                         };
                         let compiled = route::compile(route, http, &context, &mut placed.findings);

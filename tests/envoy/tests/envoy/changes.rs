@@ -253,3 +253,42 @@ async fn a_gateway_that_is_deleted_closes_its_port_and_comes_back() -> anyhow::R
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn backends_learn_the_tags_of_the_gateway_and_not_what_clients_make_up() -> anyhow::Result<()>
+{
+    let fleet = Fleet::start(27).await?;
+    let basket = Backend::start("basket-1").await;
+    fleet.zone.api.apply(&basket.dataplane("basket")).await?;
+    let mut routes = route("/one", "cart");
+    let rules = routes["conf"]["http"]["rules"].as_array_mut();
+    let rules = rules.expect("a list of rules");
+    let mut weighted = rules[0].clone();
+    weighted["matches"][0]["path"]["value"] = json!("/weighted");
+    weighted["backends"] = json!([
+        {"weight": 1, "destination": {"kuma.io/service": "cart"}},
+        {"weight": 1, "destination": {"kuma.io/service": "basket"}},
+    ]);
+    let mut removed = rules[0].clone();
+    removed["matches"][0]["path"]["value"] = json!("/removed");
+    removed["filters"] = json!([{"requestHeader": {"remove": ["X-Kuma-Tags"]}}]);
+    rules.extend([weighted, removed]);
+    fleet.global.api.apply(&routes).await?;
+    fleet.answers("/removed", 200).await;
+
+    let seen = async |path: &str| -> anyhow::Result<serde_json::Value> {
+        let request = fleet
+            .gateway
+            .request(reqwest::Method::GET, PORT, HOST, path)
+            .header("x-kuma-tags", "&kuma.io/service=forged&");
+        let answer: serde_json::Value = request.send().await?.json().await?;
+        Ok(answer["seen"]["x-kuma-tags"].clone())
+    };
+    let tags = json!(["&kuma.io/service=edge-gateway&&kuma.io/zone=zone-1&"]);
+    assert_eq!(seen("/one").await?, tags);
+    for _ in 0..4 {
+        assert_eq!(seen("/weighted").await?, tags);
+    }
+    assert_eq!(seen("/removed").await?, json!(null), "the route says so");
+    Ok(())
+}
