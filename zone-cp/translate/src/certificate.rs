@@ -11,6 +11,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod view;
+mod zone;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -28,6 +29,7 @@ pub use self::source::{Known, Source};
 pub(crate) use self::view::SecretView;
 use crate::envoy::{core, tls};
 use crate::finding::Finding;
+use crate::host::Hostname;
 use crate::view::MeshView;
 
 /// The most certificates of one listener: one for each kind of key.
@@ -56,8 +58,8 @@ pub(crate) struct Place<'a> {
     /// The gateway; findings are about it.
     pub(crate) gateway: &'a Resource,
     pub(crate) port: u32,
-    /// As the names of inline certificates show it, `*` for none.
-    pub(crate) hostname: &'a str,
+    /// The listener's; names of inline certificates show it.
+    pub(crate) hostname: &'a Hostname,
     /// The path of the listener's TLS block, such as `conf.listeners[0].tls`.
     pub(crate) path: &'a str,
 }

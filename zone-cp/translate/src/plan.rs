@@ -17,6 +17,7 @@ use mesh_proto::mesh::mesh_gateway::Listener;
 use mesh_proto::mesh::mesh_gateway::listener::Protocol;
 use mesh_proto::mesh::{Dataplane, MeshGateway};
 
+use crate::certificate::Offered;
 use crate::finding::Finding;
 use crate::host::Hostname;
 use crate::view::{Decoded, MeshView};
@@ -32,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) tags_header: Arc<str>,
     /// By number.
     pub(crate) ports: Vec<Port>,
+    /// The certificates of all listeners, by the names that they ask for.
+    pub(crate) secrets: BTreeMap<Name, Offered>,
     pub(crate) findings: Vec<Finding>,
 }
 

@@ -130,8 +130,11 @@ impl Translator {
         }
 
         let is_dataplane_new = self.take_dataplane(&now);
-        let starts_over = (is_first || is_dataplane_new || !before.gateways.ptr_eq(&now.gateways))
-            && self.replan(&now, is_first);
+        let is_planned = before.gateways.ptr_eq(&now.gateways)
+            && before.secrets.is_same(&now.secrets)
+            && !is_first
+            && !is_dataplane_new;
+        let starts_over = !is_planned && self.replan(&now, is_first);
         if starts_over {
             self.start_over();
             for (name, route) in &now.routes {
@@ -194,6 +197,9 @@ impl Translator {
         replace(&mut self.items[EnvoyType::Listener.index()], items);
         let layer = [(Name::from(runtime::NAME), runtime::encode(ports))];
         replace(&mut self.items[EnvoyType::Runtime.index()], layer);
+        let secrets = self.plan.secrets.iter();
+        let secrets = secrets.map(|(name, offered)| (Arc::clone(name), offered.payload().clone()));
+        replace(&mut self.items[EnvoyType::Secret.index()], secrets);
         is_first || !routes_alike
     }
 

@@ -64,6 +64,16 @@ impl ZoneView {
         }
     }
 
+    /// All meshes with their parts.
+    pub(crate) fn meshes(&self) -> impl Iterator<Item = (&MeshName, &MeshView)> {
+        self.meshes.iter()
+    }
+
+    /// The mesh's part, to be changed.
+    pub(crate) fn mesh_mut(&mut self, mesh: &MeshName) -> &mut MeshView {
+        self.meshes.entry(mesh.clone()).or_default()
+    }
+
     /// The mesh's part.
     pub(crate) fn mesh(&self, mesh: &MeshName) -> Option<&MeshView> {
         self.meshes.get(mesh)

@@ -7,6 +7,7 @@ use mesh_proto::system::DataSource;
 use mesh_proto::system::data_source::Type;
 
 use super::Certificate;
+use crate::host::Hostname;
 
 /// Where a certificate comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,7 +35,7 @@ impl Source {
         written: &DataSource,
         gateway: &Resource,
         port: u32,
-        hostname: &str,
+        hostname: &Hostname,
         index: usize,
     ) -> Self {
         match &written.r#type {
@@ -43,7 +44,7 @@ impl Source {
             Some(Type::Inline(_) | Type::InlineString(_)) | None => Self::Inline {
                 gateway: gateway.key().name().clone(),
                 port,
-                hostname: hostname.to_owned(),
+                hostname: hostname.to_string(),
                 index,
             },
         }
