@@ -17,6 +17,7 @@ pub(super) fn table(ty: ResourceType, items: &[Value], now: Timestamp) -> Table 
         ResourceType::Mesh => meshes(items, now),
         ResourceType::Zone => zones(items, now),
         ResourceType::Dataplane => dataplanes(items, now),
+        ResourceType::ExternalService => external_services(items, now),
         _ if ty.is_mesh_scoped() => plain(&["MESH", "NAME", "AGE"], items, now),
         _ => plain(&["NAME", "AGE"], items, now),
     }
@@ -109,6 +110,30 @@ fn dataplanes(items: &[Value], now: Timestamp) -> Table {
     table
 }
 
+fn external_services(items: &[Value], now: Timestamp) -> Table {
+    let mut table = Table::new(&["MESH", "NAME", "TAGS", "ADDRESS", "AGE"]);
+    for item in items {
+        let overview = Overview::dataplane(item);
+        let tags: Vec<_> = item["tags"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+            .collect();
+        table.push([
+            overview.mesh().to_owned(),
+            overview.name().to_owned(),
+            tags.join(" "),
+            item["networking"]["address"]
+                .as_str()
+                .unwrap_or("-")
+                .to_owned(),
+            ago(now, overview.modified()),
+        ]);
+    }
+    table
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -131,6 +156,20 @@ mod tests {
             shown(ResourceType::Mesh, mesh),
             "NAME   mTLS           LOCALITY   ZONEEGRESS   AGE\n\
              shop   builtin/ca-1   off        on           1h"
+        );
+    }
+
+    #[test]
+    fn an_external_service_shows_where_it_is() {
+        let service = json!({
+            "mesh": "default", "name": "es1", "modificationTime": "2026-03-01T09:59:43Z",
+            "networking": {"address": "example.com:443", "tls": {"enabled": true}},
+            "tags": {"kuma.io/protocol": "http", "kuma.io/service": "outside"},
+        });
+        assert_eq!(
+            shown(ResourceType::ExternalService, service),
+            "MESH      NAME   TAGS                                            ADDRESS           AGE\n\
+             default   es1    kuma.io/protocol=http kuma.io/service=outside   example.com:443   17s"
         );
     }
 

@@ -83,6 +83,31 @@ async fn delete_deletes() {
     );
 }
 
+#[tokio::test]
+async fn an_external_service_is_applied_shown_and_deleted() {
+    let cp = ControlPlane::start().await;
+    let text = "type: ExternalService\nmesh: default\nname: es1\n\
+        tags: {kuma.io/service: outside, kuma.io/protocol: http}\n\
+        networking: {address: 'example.com:443', tls: {enabled: true}}\n";
+    cp.run_with("apply -f -", text).await.ok();
+    let shown = columns(&cp.run("get external-services").await.ok());
+    assert_eq!(shown[0], ["MESH", "NAME", "TAGS", "ADDRESS", "AGE"]);
+    assert_eq!(shown[1][1], "es1");
+    assert!(
+        shown[1].contains(&"example.com:443".to_owned()),
+        "{shown:?}"
+    );
+    let one = cp.run("get external-service es1 -o yaml").await.ok();
+    assert!(one.contains("address: example.com:443"), "{one}");
+    let wrong = text.replace("example.com:443", "example.com");
+    let stderr = cp.run_with("apply -f -", &wrong).await.failed();
+    assert!(stderr.contains("networking.address"), "{stderr}");
+    assert_eq!(
+        cp.run("delete external-service es1").await.ok(),
+        "deleted ExternalService \"es1\"\n"
+    );
+}
+
 /// A gateway in zone east that has something to say about the route `shop`, and its zone.
 async fn with_a_gateway() -> ControlPlane {
     let cp = ControlPlane::start().await;

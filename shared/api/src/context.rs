@@ -40,7 +40,9 @@ impl Mode {
             Self::Global => d.direction != Direction::Up,
             // A zone may have gateways and secrets of its own beside those it was given.
             Self::FederatedZone { .. } => match ty {
-                ResourceType::Mesh | ResourceType::MeshGatewayRoute => false,
+                ResourceType::Mesh
+                | ResourceType::MeshGatewayRoute
+                | ResourceType::ExternalService => false,
                 ResourceType::MeshGateway
                 | ResourceType::Secret
                 | ResourceType::GlobalSecret

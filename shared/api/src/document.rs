@@ -105,6 +105,7 @@ fn is_namespaced(ty: ResourceType) -> bool {
         ResourceType::Mesh
         | ResourceType::MeshGateway
         | ResourceType::MeshGatewayRoute
+        | ResourceType::ExternalService
         | ResourceType::Zone
         | ResourceType::ZoneInsight => false,
     }

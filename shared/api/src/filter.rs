@@ -1,10 +1,11 @@
 //! Which resources of a list are wanted.
 
+use mesh_model::tags::Tags;
 use mesh_model::validate::Violation;
 use mesh_model::{Resource, ResourceType};
-use mesh_proto::mesh::Dataplane;
 use mesh_proto::mesh::dataplane::networking::Gateway;
 use mesh_proto::mesh::dataplane::networking::gateway::GatewayType;
+use mesh_proto::mesh::{Dataplane, ExternalService};
 
 use crate::error::ApiError;
 use crate::page;
@@ -54,13 +55,15 @@ impl Filter {
             let value = values.first().cloned().unwrap_or_default();
             filter.labels.push((label.to_owned(), value));
         }
-        if ty == ResourceType::Dataplane {
+        if matches!(ty, ResourceType::Dataplane | ResourceType::ExternalService) {
             filter.tags = query
                 .all("tag")
                 .iter()
                 .filter_map(|tag| tag.split_once(':'))
                 .map(|(k, v)| (k.to_owned(), v.to_owned()))
                 .collect();
+        }
+        if ty == ResourceType::Dataplane {
             filter.gateway = match query.first("gateway").map(str::to_lowercase).as_deref() {
                 None => None,
                 Some("true") => Some(GatewayKind::Any),
@@ -86,8 +89,22 @@ impl Filter {
                 .iter()
                 // No label has an empty value here: asking for one finds nothing.
                 .all(|(key, value)| !value.is_empty() && resource.label(key) == Some(value))
-            && (self.tags.is_empty() && self.gateway.is_none()
-                || self.accepts_dataplane(&resource.decode()))
+            && (self.tags.is_empty() && self.gateway.is_none() || self.accepts_spec(resource))
+    }
+
+    fn accepts_spec(&self, resource: &Resource) -> bool {
+        if resource.key().ty() == ResourceType::ExternalService {
+            return self.accepts_tags(&resource.decode::<ExternalService>().tags);
+        }
+        self.accepts_dataplane(&resource.decode())
+    }
+
+    /// Whether one set of tags has all that are asked for.
+    fn accepts_tags(&self, tags: &Tags) -> bool {
+        self.tags.iter().all(|(key, wanted)| {
+            tags.get(key)
+                .is_some_and(|v| wanted == "*" || v.contains(wanted.as_str()))
+        })
     }
 
     fn accepts_dataplane(&self, dataplane: &Dataplane) -> bool {
@@ -102,7 +119,6 @@ impl Filter {
             Some(GatewayKind::Builtin) => gateway.is_some_and(is_builtin),
             Some(GatewayKind::Delegated) => gateway.is_some_and(|g| !is_builtin(g)),
         };
-        // One set of tags must have them all.
         is_kind
             && (self.tags.is_empty()
                 || networking
@@ -110,12 +126,7 @@ impl Filter {
                     .iter()
                     .map(|inbound| &inbound.tags)
                     .chain(gateway.map(|g| &g.tags))
-                    .any(|tags| {
-                        self.tags.iter().all(|(key, wanted)| {
-                            tags.get(key)
-                                .is_some_and(|v| wanted == "*" || v.contains(wanted.as_str()))
-                        })
-                    }))
+                    .any(|tags| self.accepts_tags(tags)))
     }
 }
 

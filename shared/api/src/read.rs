@@ -154,6 +154,7 @@ pub(crate) fn short_name(ty: ResourceType) -> &'static str {
         ResourceType::Dataplane => "dp",
         ResourceType::ZoneIngress => "zi",
         ResourceType::MeshGatewayRoute
+        | ResourceType::ExternalService
         | ResourceType::Secret
         | ResourceType::GlobalSecret
         | ResourceType::Config

@@ -50,6 +50,7 @@ impl TypeSet for Kind {
         Self(ResourceType::Mesh),
         Self(ResourceType::MeshGateway),
         Self(ResourceType::MeshGatewayRoute),
+        Self(ResourceType::ExternalService),
         Self(ResourceType::Secret),
         Self(ResourceType::GlobalSecret),
         Self(ResourceType::Dataplane),

@@ -283,6 +283,9 @@ mod tests {
                 map(&[(labels::ORIGIN, "global"), (labels::MESH, "default")])
             ))
         );
+        let outside = resource(ResourceType::ExternalService, "es-tls", &[]);
+        let (name, _) = sent(&hashed, &outside).unwrap();
+        assert_eq!(name, "es-tls-zbf5c92f8xb64872.default");
         let mesh = resource(ResourceType::Mesh, "default", &[]);
         assert_eq!(
             sent(&hashed, &mesh),

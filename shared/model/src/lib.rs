@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 pub mod cluster;
+pub mod external_service;
 pub mod go_duration;
 pub mod hash_suffix;
 pub mod json;

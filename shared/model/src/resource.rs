@@ -188,6 +188,7 @@ spec_messages! {
     mesh::Mesh: [Mesh];
     mesh::MeshGateway: [MeshGateway];
     mesh::MeshGatewayRoute: [MeshGatewayRoute];
+    mesh::ExternalService: [ExternalService];
     mesh::Dataplane: [Dataplane];
     mesh::DataplaneInsight: [DataplaneInsight];
     mesh::ZoneIngress: [ZoneIngress];

@@ -16,6 +16,8 @@ pub enum ResourceType {
     MeshGateway,
     /// Routes on a gateway's listeners.
     MeshGatewayRoute,
+    /// A service outside of the mesh.
+    ExternalService,
     /// A secret of one mesh.
     Secret,
     /// A secret of the whole fleet.
@@ -79,10 +81,11 @@ pub struct Descriptor {
 
 impl ResourceType {
     /// All types, in order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Mesh,
         Self::MeshGateway,
         Self::MeshGatewayRoute,
+        Self::ExternalService,
         Self::Secret,
         Self::GlobalSecret,
         Self::Config,
@@ -94,10 +97,11 @@ impl ResourceType {
     ];
 
     /// Types that the global sends to zones.
-    pub const DOWN: [Self; 6] = [
+    pub const DOWN: [Self; 7] = [
         Self::Mesh,
         Self::MeshGateway,
         Self::MeshGatewayRoute,
+        Self::ExternalService,
         Self::Secret,
         Self::GlobalSecret,
         Self::Config,
@@ -146,6 +150,15 @@ impl ResourceType {
                 collections: &["meshgatewayroutes"],
                 singular: &["meshgatewayroute"],
                 plural: &["meshgatewayroutes"],
+                ..base
+            },
+            Self::ExternalService => Descriptor {
+                name: "ExternalService",
+                direction: Direction::Down,
+                message: "kuma.mesh.v1alpha1.ExternalService",
+                collections: &["external-services"],
+                singular: &["external-service"],
+                plural: &["external-services"],
                 ..base
             },
             Self::Secret => Descriptor {

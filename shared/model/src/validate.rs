@@ -8,6 +8,7 @@
 //! Resources from peers are not validated again: they are in use already.
 
 mod dataplane;
+mod external_service;
 mod gateway;
 mod hostname;
 mod mesh;
@@ -62,6 +63,7 @@ pub fn spec(ty: ResourceType, spec: &Spec) -> Vec<Violation> {
         ResourceType::Mesh => mesh::check(&spec.decode(), &mut found),
         ResourceType::MeshGateway => gateway::check(&spec.decode(), &mut found),
         ResourceType::MeshGatewayRoute => route::check(&spec.decode(), &mut found),
+        ResourceType::ExternalService => external_service::check(&spec.decode(), &mut found),
         ResourceType::Dataplane => dataplane::check(&spec.decode(), &mut found),
         ResourceType::ZoneIngress => zone_ingress::check(&spec.decode(), &mut found),
         ResourceType::Secret

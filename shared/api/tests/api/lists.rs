@@ -106,6 +106,30 @@ async fn one_set_of_tags_must_have_all_that_are_asked_for() {
 }
 
 #[tokio::test]
+async fn external_services_are_found_by_their_tags() {
+    let api = support::global().await;
+    for (name, version) in [("one", "v1"), ("two", "v2")] {
+        let service = json!({
+            "type": "ExternalService", "mesh": "default", "name": name,
+            "networking": { "address": "example.com:443" },
+            "tags": { "kuma.io/service": "outside", "version": version },
+        });
+        api.store(&service).await;
+    }
+    let names = async |query: &str| {
+        let path = format!("/meshes/default/external-services?{query}");
+        api.get(&path).await.names()
+    };
+    assert_eq!(
+        names("tag=kuma.io/service:out&tag=version:*").await,
+        ["one", "two"]
+    );
+    assert_eq!(names("tag=version:v2").await, ["two"]);
+    assert_eq!(names("tag=version:v1&tag=team:*").await, [""; 0]);
+    assert_eq!(names("gateway=true").await, ["one", "two"]);
+}
+
+#[tokio::test]
 async fn an_overview_joins_a_resource_with_its_insight() {
     let api = support::global().await;
     api.store(&dataplane("a")).await;

@@ -280,6 +280,16 @@ async fn a_zone_writes_its_inventory_and_nothing_of_the_globals() {
         ["labels[\"kuma.io/zone\"]", "labels[\"kuma.io/mesh\"]"]
     );
 
+    let service = json!({
+        "type": "ExternalService", "mesh": "default", "name": "es",
+        "networking": { "address": "example.com:443" },
+        "tags": { "kuma.io/service": "outside" },
+    });
+    let refused = api
+        .put("/meshes/default/external-services/es", &service)
+        .await;
+    assert_eq!(refused.status, StatusCode::METHOD_NOT_ALLOWED);
+
     // What came from the global stays, also where the zone may have its own of the type.
     let mut gateway = json!({
         "type": "MeshGateway", "mesh": "default", "name": "edge",

@@ -155,6 +155,7 @@ fn kri(resource: &Resource) -> Option<String> {
         ResourceType::Zone => "z",
         ResourceType::ZoneIngress => "zi",
         ResourceType::MeshGatewayRoute
+        | ResourceType::ExternalService
         | ResourceType::Secret
         | ResourceType::GlobalSecret
         | ResourceType::Config

@@ -4,6 +4,7 @@ use super::*;
 use crate::json::decode_spec;
 
 mod dataplane;
+mod external_service;
 mod filters;
 mod gateway;
 mod mesh;

@@ -73,6 +73,7 @@ fn kri_exists_for_the_types_that_have_a_short_name() {
         (ResourceType::Mesh, Some("kri_m____edge_")),
         (ResourceType::MeshGateway, Some("kri_mgw_default___edge_")),
         (ResourceType::MeshGatewayRoute, None),
+        (ResourceType::ExternalService, None),
         (ResourceType::Secret, None),
         (ResourceType::Dataplane, Some("kri_dp_default___edge_")),
         (ResourceType::DataplaneInsight, None),
