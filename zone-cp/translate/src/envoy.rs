@@ -37,6 +37,9 @@ pub(crate) use generated::envoy::extensions::upstreams::http::v3 as upstream_htt
 pub(crate) use generated::envoy::service::runtime::v3 as runtime;
 pub(crate) use generated::envoy::r#type::matcher::v3 as matcher;
 pub(crate) use generated::envoy::r#type::v3 as percent;
+pub(crate) use generated::xds::core::v3 as xds_core;
+#[cfg(test)]
+pub(crate) use generated::xds::r#type::matcher::v3 as xds_matcher;
 
 /// The resource types of an Envoy stream, in make-before-break order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -156,6 +159,8 @@ named! {
     gzip::Gzip = "envoy.extensions.compression.gzip.compressor.v3.Gzip",
     upstream_http::HttpProtocolOptions =
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+    matcher::HttpRequestHeaderMatchInput = "envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
+    route::RouteList = "envoy.config.route.v3.RouteList",
 }
 
 /// Descriptors of these messages, for code that handles them by name.

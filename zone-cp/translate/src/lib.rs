@@ -30,6 +30,7 @@ mod route;
 mod runtime;
 mod table;
 mod translator;
+mod tree;
 mod view;
 
 pub use certificate::{Certificate, KeyKind, Known, Source};

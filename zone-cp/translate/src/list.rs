@@ -36,6 +36,8 @@ pub(crate) struct RouteList {
     shadowed: BTreeMap<Arc<Position>, Arc<Position>>,
     summary: Summary,
     is_stale: bool,
+    /// Where something changed since [`RouteList::clear_touched`].
+    touched: Vec<Arc<Position>>,
 }
 
 /// What a list amounts to.
@@ -59,6 +61,43 @@ impl RouteList {
         self.entries.len()
     }
 
+    /// How many entries are written.
+    pub(crate) fn written_len(&self) -> usize {
+        self.entries.len() - self.shadowed.len()
+    }
+
+    /// The entry at a position, unless it is hidden.
+    pub(crate) fn written(&self, position: &Arc<Position>) -> Option<&Entry> {
+        let entry = self.entries.get(position)?;
+        (!self.shadowed.contains_key(position)).then_some(entry)
+    }
+
+    /// All entries that are not hidden, in order.
+    pub(crate) fn all_written(&self) -> impl Iterator<Item = (&Arc<Position>, &Entry)> {
+        let entries = self.entries.iter();
+        entries.filter(|(position, _)| !self.shadowed.contains_key(*position))
+    }
+
+    /// Positions whose [`RouteList::written`] may have changed since the last call, some more than
+    /// once.
+    pub(crate) fn touched(&self) -> &[Arc<Position>] {
+        &self.touched
+    }
+
+    /// Starts to take note of changes anew.
+    pub(crate) fn clear_touched(&mut self) {
+        self.touched = Vec::new();
+    }
+
+    /// Removes what there is, but not what is noted of changes.
+    pub(crate) fn reset(&mut self) {
+        let touched = std::mem::take(&mut self.touched);
+        *self = Self {
+            touched,
+            ..Self::default()
+        };
+    }
+
     /// Whether there are none.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -71,6 +110,7 @@ impl RouteList {
 
     /// Adds an entry. There is none at this position yet.
     pub(crate) fn insert(&mut self, position: Arc<Position>, entry: Entry) {
+        self.touched.push(Arc::clone(&position));
         if begins_chunk(&entry) {
             self.chunks.insert(Arc::clone(&position), None);
         }
@@ -84,6 +124,7 @@ impl RouteList {
         let Some(entry) = self.entries.remove(position) else {
             return;
         };
+        self.touched.push(Arc::clone(position));
         self.chunks.remove(position);
         self.mark(position);
         self.reveal(position, entry.matching);
@@ -173,6 +214,7 @@ impl RouteList {
         let hidden = if *position < first {
             self.first.insert(matching, Arc::clone(position));
             self.mark_entry(&first);
+            self.touched.push(Arc::clone(&first));
             first
         } else {
             Arc::clone(position)
@@ -195,6 +237,7 @@ impl RouteList {
             self.shadowed.remove(&next);
             self.first.insert(matching, Arc::clone(&next));
             self.mark_entry(&next);
+            self.touched.push(next);
         } else {
             hidden.remove(position);
             self.shadowed.remove(position);

@@ -50,6 +50,16 @@ impl Specificity {
             path: path.into(),
         }
     }
+
+    /// What the path condition compares with.
+    pub(crate) fn kind(&self) -> PathKind {
+        self.kind
+    }
+
+    /// The path as it was given to [`Self::new`].
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
 }
 
 /// Where an entry stands among those of its host. No two entries of a host stand at one place.

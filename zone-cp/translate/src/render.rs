@@ -100,6 +100,12 @@ fn sort_maps(value: &mut Value) {
             for (name, value) in fields {
                 match name.as_str() {
                     "filter_metadata" | "layer" => value.sort_all_objects(),
+                    "map" => {
+                        if let Some(entries) = value.as_object_mut() {
+                            entries.sort_keys();
+                        }
+                        sort_maps(value);
+                    }
                     _ => sort_maps(value),
                 }
             }

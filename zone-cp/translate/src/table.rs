@@ -24,6 +24,7 @@ use crate::order::Position;
 use crate::plan::Port;
 use crate::refuse;
 use crate::route::Entry;
+use crate::tree::{Follower, Limits};
 
 /// Field numbers of `RouteConfiguration` and `VirtualHost`
 /// (<https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route.proto>).
@@ -36,6 +37,7 @@ mod field {
     pub(super) const IGNORE_PORT: u32 = 14;
     pub(super) const DOMAINS: u32 = 2;
     pub(super) const ROUTES: u32 = 3;
+    pub(super) const MATCHER: u32 = 21;
 }
 
 /// The header by which backends learn the tags of a gateway.
@@ -80,6 +82,8 @@ struct Host {
     listener: usize,
     /// The lists that it serves, in order, by slot.
     chain: Vec<usize>,
+    /// The same as a tree, if that is better.
+    tree: Follower,
 }
 
 impl Table {
@@ -172,7 +176,7 @@ impl Table {
     fn remove_list(&mut self, key: &ListKey, slot: usize) {
         self.is_rearranged = true;
         self.lists.remove(key);
-        self.slots[slot] = RouteList::default();
+        self.slots[slot].reset();
         self.free.push(slot);
         let (listener, hostname) = key;
         let is_of_list = |host: &Host| host.listener == *listener;
@@ -214,8 +218,13 @@ impl Table {
         self.is_repeating
     }
 
-    /// The route configuration, if it may differ from the one returned last.
-    pub(crate) fn assemble(&mut self, no_routes: &Bytes) -> Option<Item<EnvoyType>> {
+    /// The route configuration, if it may differ from the one returned last. `trees` says which
+    /// hosts are trees, and is always the same.
+    pub(crate) fn assemble(
+        &mut self,
+        no_routes: &Bytes,
+        trees: Option<Limits>,
+    ) -> Option<Item<EnvoyType>> {
         if !self.is_stale && self.needs.is_some() {
             return None;
         }
@@ -230,14 +239,20 @@ impl Table {
         hasher.update(&self.tags_header);
         let mut sizes = Vec::with_capacity(self.hosts.len());
         // `*` and the wildcards last, as people expect; to Envoy the order is all the same.
-        for (hostname, host) in self.hosts.iter().rev() {
+        for (hostname, host) in self.hosts.iter_mut().rev() {
             hasher.update(hostname.as_str());
-            hasher.update([0]);
             let mut size = 0;
-            for slot in &host.chain {
-                let summary = self.slots[*slot].summarize();
-                size += summary.length;
-                hasher.update(summary.hash);
+            if let Some(tree) = host.tree.follow(&host.chain, &self.slots, trees) {
+                hasher.update([1]);
+                hasher.update(tree.hash);
+                size += assemble::field_len(field::MATCHER, tree.length);
+            } else {
+                hasher.update([0]);
+                for slot in &host.chain {
+                    let summary = self.slots[*slot].summarize();
+                    size += summary.length;
+                    hasher.update(summary.hash);
+                }
             }
             if host.chain.is_empty() {
                 size = no_routes.len();
@@ -255,10 +270,16 @@ impl Table {
             if host.chain.is_empty() {
                 out.share(no_routes);
             }
+            if let Some(tree) = host.tree.served() {
+                assemble::put_header(field::MATCHER, tree.length, out.small());
+                host.tree.write(&mut out);
+                continue;
+            }
             for slot in &host.chain {
                 self.slots[*slot].chunks().for_each(|c| out.share(c));
             }
         }
+        self.slots.iter_mut().for_each(RouteList::clear_touched);
         out.share(&self.tags_header);
         // An absent wrapper would mean true for a configuration that is not delivered by RDS.
         assemble::put_header(field::VALIDATE_CLUSTERS, 0, out.small());
@@ -297,10 +318,14 @@ impl Table {
         self.is_rearranged = false;
         for (hostname, host) in &mut self.hosts {
             let own = &self.listeners[host.listener];
-            host.chain = std::iter::successors(Some(hostname.clone()), Hostname::parent)
+            let chain = std::iter::successors(Some(hostname.clone()), Hostname::parent)
                 .filter(|name| self.is_repeating || name != own || name == hostname)
                 .filter_map(|name| self.lists.get(&(host.listener, name)).copied())
                 .collect();
+            if host.chain != chain {
+                host.chain = chain;
+                host.tree.reset();
+            }
         }
     }
 
@@ -332,6 +357,7 @@ impl Host {
         Self {
             listener,
             chain: Vec::new(),
+            tree: Follower::default(),
         }
     }
 }
@@ -449,7 +475,7 @@ mod tests {
         }
         let page = no_routes("nothing here");
         let item = table
-            .assemble(&page)
+            .assemble(&page, None)
             .expect("the first time there is always one");
         let decoded = route::RouteConfiguration::decode(item.payload.to_bytes()).unwrap();
         let sizes: Vec<(&str, usize)> = decoded
@@ -462,6 +488,6 @@ mod tests {
             [("x.org", 150), ("b.com", 1), ("a.com", 100), ("*", 100)]
         );
         assert_eq!(decoded.encode_to_vec(), item.payload.to_bytes());
-        assert_eq!(table.assemble(&page), None, "nothing changed since");
+        assert_eq!(table.assemble(&page, None), None, "nothing changed since");
     }
 }

@@ -359,8 +359,9 @@ impl Translator {
 
     /// Puts together what changed.
     fn publish(&mut self, revision: u64, now: &MeshView, is_first: bool) -> Option<Translation> {
+        let trees = self.proxy.trees();
         for table in &mut self.tables {
-            if let Some(item) = table.assemble(&self.no_routes) {
+            if let Some(item) = table.assemble(&self.no_routes, trees) {
                 let items = &mut self.items[EnvoyType::Route.index()];
                 let is_same =
                     |old: &Item<_>| old.version == item.version && old.needs == item.needs;
