@@ -20,6 +20,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .extern_path(".google.protobuf.Any", "crate::Any")
         // Ordered maps: the same message gives the same bytes.
         .btree_map(".")
+        // They hold private keys, which no log may show; `lib.rs` says what they print instead.
+        .skip_debug([
+            ".kuma.system.v1alpha1.Secret",
+            ".kuma.system.v1alpha1.DataSource",
+        ])
         .compile_fds(descriptors)?;
     Ok(())
 }

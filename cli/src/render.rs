@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use mesh_model::{Key, MeshName, Resource, ResourceName, ResourceType, Timestamp, ZoneName};
 use mesh_proto::mesh::Dataplane;
 use mesh_proto::mesh::dataplane::networking::gateway::GatewayType;
-use zone_translate::{Proxy, Translation, ZoneView, render};
+use zone_translate::{EnvoyType, Proxy, Source, Translation, ZoneView, render};
 
 use crate::apply::load;
 use crate::documents::{self, Item, Variable};
@@ -18,12 +18,13 @@ use crate::output::{self, Format};
 /// Show the Envoy configuration that files make for a gateway
 ///
 /// Everything in the result is static, so Envoy can check or run it as it is. Findings, which
-/// are what was left out or is probably not meant, go to standard error.
+/// are what was left out or is probably not meant, go to standard error. Certificates come from
+/// the Secrets among the files, and from the files that gateways name.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   meridian render -f examples/ --dataplane gateway-1
-  meridian render -f examples/ -o json > envoy.json && envoy --mode validate -c envoy.json")]
+  meridian render -f examples/ --with-keys -o json > envoy.json && envoy --mode validate -c envoy.json")]
 pub(crate) struct Args {
     /// File with YAML or JSON documents, folder of such files, or `-` for standard input
     #[arg(short, long = "file", required = true, value_name = "FILE|DIR|-")]
@@ -46,6 +47,9 @@ pub(crate) struct Args {
     /// Show each resource as a control plane sends it, instead of one file for Envoy
     #[arg(long)]
     resources: bool,
+    /// Show private keys, without which Envoy does not take the file
+    #[arg(long, conflicts_with = "resources")]
+    with_keys: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -62,10 +66,18 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     for finding in &translation.findings {
         output::note(finding);
     }
-    let value = if args.resources {
-        render::resources(&translation.snapshot)
-    } else {
-        render::bootstrap(&translation.snapshot)
+    let snapshot = &translation.snapshot;
+    let value = match (args.resources, args.with_keys) {
+        (true, _) => render::resources(snapshot),
+        (false, true) => render::bootstrap_with_keys(snapshot),
+        (false, false) => {
+            if !snapshot.items(EnvoyType::Secret).is_empty() {
+                output::note(
+                    "private keys are not shown; for a file that Envoy takes: --with-keys",
+                );
+            }
+            render::bootstrap(snapshot)
+        }
     };
     let format = match args.output {
         Notation::Yaml => Format::Yaml,
@@ -107,10 +119,24 @@ fn translate(
             _ => bail!("the files have no such Dataplane in mesh {mesh:?}; they have {names}"),
         }
     };
+    read_files(&mut view);
     Ok(zone_translate::translate(
         &view,
         &Proxy::new(Arc::clone(wanted), zone),
     ))
+}
+
+/// Reads the certificate files that the gateways name, as a control plane would.
+fn read_files(view: &mut ZoneView) {
+    for (mesh, source) in view.certificate_sources() {
+        if let Source::File(path) = source {
+            let read = std::fs::read(&path);
+            let read = read
+                .map(Into::into)
+                .map_err(|error| error.kind().to_string());
+            view.set_file(&mesh, &path, Some(read));
+        }
+    }
 }
 
 fn resource(item: &Item) -> anyhow::Result<Resource> {

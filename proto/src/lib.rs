@@ -5,6 +5,7 @@
 //! deterministic. Messages are also available by name through [`descriptors`], which is what the
 //! JSON dialect is built on.
 
+use std::fmt;
 use std::sync::LazyLock;
 
 use prost_reflect::DescriptorPool;
@@ -75,6 +76,32 @@ pub use generated::envoy::service::discovery::v3 as discovery;
 pub use generated::google::rpc;
 pub use generated::kuma::mesh::v1alpha1 as mesh;
 pub use generated::kuma::system::v1alpha1 as system;
+
+/// What stands for private text in `Debug`.
+const REDACTED: &str = "[redacted]";
+
+impl fmt::Debug for system::Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Secret").field(&REDACTED).finish()
+    }
+}
+
+impl fmt::Debug for system::DataSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DataSource").field(&self.r#type).finish()
+    }
+}
+
+impl fmt::Debug for system::data_source::Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Secret(name) => f.debug_tuple("Secret").field(name).finish(),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Inline(_) => f.debug_tuple("Inline").field(&REDACTED).finish(),
+            Self::InlineString(_) => f.debug_tuple("InlineString").field(&REDACTED).finish(),
+        }
+    }
+}
 
 /// Descriptors of every message in this crate, for code that handles messages by name.
 pub fn descriptors() -> &'static DescriptorPool {

@@ -28,6 +28,7 @@ use crate::dataplane::ads::{self, Ads};
 use crate::dataplane::auth::ProxyAuth;
 use crate::dataplane::bootstrap::envoy::Params;
 use crate::dataplane::bootstrap::{self, ServerCertificate};
+use crate::dataplane::certificates::Certificates;
 use crate::dataplane::registration::Registrar;
 use crate::dataplane::server;
 use crate::inventory::insight::InsightBook;
@@ -211,8 +212,14 @@ impl Starting {
             .with_delay(self.config.xds_server.dataplane_deregistration_delay),
         );
         registrar.await_leftovers();
+        let certificates = Arc::new(Certificates::open(
+            &self.config.general.work_dir.join("gateway-certificates"),
+        ));
+        self.tasks
+            .spawn(Arc::clone(&certificates).run(self.shutdown.clone()));
         let ads = Ads::new(
             ads::Config {
+                certificates,
                 store: Arc::clone(&self.store),
                 zone: self.zone.clone(),
                 instance_id: self.instance_id.clone(),

@@ -3,6 +3,7 @@
 pub mod ads;
 pub mod auth;
 pub mod bootstrap;
+pub mod certificates;
 pub mod registration;
 pub(crate) mod server;
 mod views;

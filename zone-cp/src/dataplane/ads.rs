@@ -36,6 +36,7 @@ use zone_translate::Settings;
 use self::node::Introduction;
 use self::stream::OpenStream;
 use super::auth::Refusal;
+use super::certificates::Certificates;
 use super::registration::{RegisterError, Registrar};
 use super::views::Views;
 use crate::inventory::insight::InsightBook;
@@ -65,6 +66,8 @@ pub struct Config {
     pub registrar: Arc<Registrar>,
     /// What streams say about their proxies.
     pub insights: Arc<InsightBook>,
+    /// The certificates of gateways.
+    pub certificates: Arc<Certificates>,
     /// Settings of every gateway.
     pub settings: Settings,
     /// What is counted.
@@ -114,7 +117,10 @@ impl Inner {
 impl Ads {
     /// A service whose streams end at shutdown.
     pub fn new(config: Config, shutdown: Shutdown) -> Self {
-        let views = Views::new(mesh_store::Snapshot::empty(config.store.id()));
+        let views = Views::new(
+            mesh_store::Snapshot::empty(config.store.id()),
+            Arc::clone(&config.certificates),
+        );
         Self {
             inner: Arc::new(Inner {
                 config,

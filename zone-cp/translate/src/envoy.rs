@@ -4,6 +4,7 @@
 //! (<https://www.envoyproxy.io/docs/envoy/latest/api-v3/api>); a field is added there when it is
 //! first written. Maps are ordered, so that equal messages have equal bytes.
 
+use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use mesh_delta::TypeSet;
@@ -161,6 +162,22 @@ named! {
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
     matcher::HttpRequestHeaderMatchInput = "envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
     route::RouteList = "envoy.config.route.v3.RouteList",
+}
+
+impl fmt::Debug for core::DataSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DataSource").field(&self.specifier).finish()
+    }
+}
+
+impl fmt::Debug for core::data_source::Specifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Filename(path) => f.debug_tuple("Filename").field(path).finish(),
+            // Private keys are given so.
+            Self::InlineBytes(_) | Self::InlineString(_) => f.write_str("Inline([redacted])"),
+        }
+    }
 }
 
 /// Descriptors of these messages, for code that handles them by name.

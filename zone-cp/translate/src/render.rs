@@ -9,7 +9,8 @@ use crate::{EnvoyType, Snapshot};
 
 /// The resources of a snapshot by what Envoy calls their type (`clusters`, `endpoints`,
 /// `listeners`, `routes`, `runtime`, `secrets`), each sorted by name, in the JSON form of
-/// protobuf with the field names of Envoy's documentation. Types without resources are left out.
+/// protobuf with the field names of Envoy's documentation. Types without resources are left out,
+/// and private keys are `[redacted]`.
 pub fn resources(snapshot: &Snapshot) -> Value {
     let mut out = Map::new();
     for ty in EnvoyType::ALL {
@@ -22,12 +23,24 @@ pub fn resources(snapshot: &Snapshot) -> Value {
             out.insert(collection(*ty).to_owned(), items.into());
         }
     }
-    Value::Object(out)
+    let mut out = Value::Object(out);
+    redact(&mut out);
+    out
+}
+
+/// What [`bootstrap_with_keys`] gives, with private keys `[redacted]`; Envoy refuses it if there
+/// are any.
+pub fn bootstrap(snapshot: &Snapshot) -> Value {
+    let mut all = bootstrap_with_keys(snapshot);
+    redact(&mut all);
+    all
 }
 
 /// A bootstrap configuration in which everything of a snapshot is static, so that
 /// `envoy -c` runs it, and `envoy --mode validate -c` checks it, without a control plane.
-pub fn bootstrap(snapshot: &Snapshot) -> Value {
+///
+/// Private keys are in it.
+pub fn bootstrap_with_keys(snapshot: &Snapshot) -> Value {
     let list = |ty: EnvoyType| -> Vec<Value> {
         let items = snapshot.items(ty).values();
         items
@@ -40,9 +53,11 @@ pub fn bootstrap(snapshot: &Snapshot) -> Value {
     };
     let endpoints = by_name(EnvoyType::Endpoint);
     let routes = by_name(EnvoyType::Route);
+    let secrets = by_name(EnvoyType::Secret);
     let mut listeners = list(EnvoyType::Listener);
     for listener in &mut listeners {
         inline_routes(listener, &routes);
+        inline_certificates(listener, &secrets);
     }
     let mut clusters = list(EnvoyType::Cluster);
     for cluster in &mut clusters {
@@ -126,6 +141,40 @@ fn inline_routes(listener: &mut Value, routes: &Map<String, Value>) {
             let routes = routes.get(name).cloned().unwrap_or_default();
             manager.insert("route_config".to_owned(), routes);
         }
+    }
+}
+
+/// Puts certificates where a listener's TLS contexts ask for them.
+fn inline_certificates(listener: &mut Value, secrets: &Map<String, Value>) {
+    let contexts = each(&mut listener["filter_chains"]).filter_map(|chain| {
+        let socket = chain.get_mut("transport_socket")?;
+        let config = socket.get_mut("typed_config")?;
+        config.get_mut("common_tls_context")?.as_object_mut()
+    });
+    for context in contexts {
+        if let Some(asked) = context.remove("tls_certificate_sds_secret_configs") {
+            let asked = asked.as_array().map_or(&[][..], Vec::as_slice);
+            let names = asked.iter().filter_map(|one| one["name"].as_str());
+            let found = names.filter_map(|name| secrets.get(name)?.get("tls_certificate"));
+            context.insert("tls_certificates".to_owned(), found.cloned().collect());
+        }
+    }
+}
+
+/// Replaces private keys, wherever they are.
+fn redact(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                if name == "private_key" {
+                    *value = json!({ "inline_string": "[redacted]" });
+                } else {
+                    redact(value);
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(redact),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

@@ -65,6 +65,7 @@ impl<'a> OpenStream<'a> {
         let proxy = Proxy {
             dataplane: Arc::clone(registration.dataplane()),
             zone: Some(config.zone.clone()),
+            envoy_version: None,
             settings: config.settings.clone(),
         };
         tracing::info!(dataplane = %registration.key(), "a proxy connected");
@@ -96,6 +97,7 @@ impl<'a> OpenStream<'a> {
         mut inbound: impl Requests,
     ) -> Result<Infallible, Status> {
         let mut snapshots = self.inner.config.store.watch();
+        let mut certificates = self.inner.config.certificates.news();
         self.check_token()?;
         self.take(&first)?;
         self.seen = snapshots.borrow_and_update().clone();
@@ -113,6 +115,8 @@ impl<'a> OpenStream<'a> {
                     let latest = snapshots.borrow_and_update().clone();
                     self.look(latest)?;
                 }
+                // It never ends before the service does.
+                Ok(()) = certificates.changed() => self.offer(&self.seen.clone())?,
                 () = at(deadline) => {}
                 () = at(expiry) => self.check_expiry()?,
             }

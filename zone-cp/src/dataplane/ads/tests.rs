@@ -39,6 +39,7 @@ async fn zone(auth: ProxyAuth) -> Zone {
         store: shared,
         zone,
         instance_id: "cp".to_owned(),
+        certificates: Arc::new(Certificates::unkept()),
         settings: Settings::default(),
         metrics: Metrics::default(),
     };
