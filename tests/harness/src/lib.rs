@@ -5,19 +5,23 @@
 
 mod api;
 mod backend;
+mod certificate;
 mod control_plane;
 mod fleet;
 mod gateway;
 mod load;
 mod ports;
 pub mod process;
+mod tls;
 mod wait;
 
 pub use api::Api;
 pub use backend::Backend;
+pub use certificate::{Certificate, secret};
 pub use control_plane::ControlPlane;
 pub use fleet::{Environment, Global, StoppedGlobal, StoppedZone, Upstream, Zone, ZoneOptions};
 pub use gateway::{Agent, DataPlane, Gateway, envoy};
 pub use load::{Load, Tally};
 pub use ports::free_port;
+pub use tls::{Signatures, TlsClient, TlsConnection};
 pub use wait::{DEADLINE, eventually};

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_model::{Key, MeshName, ResourceType, Timestamp};
+use mesh_model::{Key, ResourceType, Timestamp};
 use mesh_runtime::clock;
 use mesh_runtime::shutdown::Shutdown;
 use parking_lot::Mutex;

@@ -64,10 +64,8 @@ impl Files {
     /// Reads a file that a mesh names from now on.
     pub(super) fn acquire(&mut self, path: &str) -> Read {
         let (seen, read) = read(path);
-        let used = self.0.entry(path.to_owned()).or_insert(Used {
-            count: 0,
-            seen: seen.clone(),
-        });
+        let used = self.0.entry(path.to_owned());
+        let used = used.or_insert(Used { count: 0, seen });
         used.count += 1;
         read
     }

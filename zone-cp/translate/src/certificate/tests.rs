@@ -164,7 +164,7 @@ fn resource(ty: ResourceType, name: &str, spec: Spec) -> Arc<Resource> {
 fn view(secrets: &[(&str, &str)]) -> ZoneView {
     let mut view = ZoneView::default();
     for (name, text) in secrets {
-        let data = Some(text.as_bytes().to_vec().into());
+        let data = Some(text.as_bytes().to_vec());
         let spec = Spec::encode(ResourceType::Secret, &Secret { data });
         view.put(&resource(ResourceType::Secret, name, spec));
     }
