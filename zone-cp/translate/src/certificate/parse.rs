@@ -15,6 +15,9 @@ use x509_parser::public_key::PublicKey;
 /// The fewest bits of an RSA key that Envoy takes.
 const LEAST_RSA_BITS: usize = 2048;
 
+/// The heading of parameters of an elliptic curve.
+const PARAMETERS: &str = "EC PARAMETERS";
+
 /// The kind of a certificate's key. Envoy offers one certificate of each kind and chooses by
 /// what the client can verify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,6 +89,8 @@ impl Certificate {
                 }
             } else if block.tag().ends_with("CERTIFICATE") {
                 chain.push(block.contents());
+            } else if block.tag() == PARAMETERS {
+                // OpenSSL writes the name of the curve before a key, which has it too.
             } else {
                 return Err(format!(
                     "holds a block {:?}; only certificates and one private key belong there",
@@ -177,6 +182,14 @@ fn check_key(
     if is_encrypted {
         return Err("holds an encrypted private key; give it without a passphrase".to_owned());
     }
+    if let Ok(PublicKey::RSA(rsa)) = leaf.public_key().parsed()
+        && rsa.key_size() < LEAST_RSA_BITS
+    {
+        return Err(format!(
+            "holds an RSA key of {} bits; Envoy takes {LEAST_RSA_BITS} and more",
+            rsa.key_size()
+        ));
+    }
     let unsupported = "holds a private key that is neither RSA nor ECDSA (P-256, P-384 or P-521)";
     // By content, as headings are often wrong.
     let der = PrivateKeyDer::try_from(key.contents())
@@ -198,13 +211,12 @@ fn check_key(
                 .to_owned(),
         );
     }
-    if let Ok(PublicKey::RSA(rsa)) = leaf.public_key().parsed()
-        && rsa.key_size() < LEAST_RSA_BITS
-    {
-        return Err(format!(
-            "holds an RSA key of {} bits; Envoy takes {LEAST_RSA_BITS} and more",
-            rsa.key_size()
-        ));
+    let usage = leaf.key_usage().ok().flatten();
+    if kind == KeyKind::Ecdsa && usage.is_some_and(|usage| !usage.value.digital_signature()) {
+        return Err(
+            "holds an ECDSA certificate whose key usage has no digital signature; Envoy refuses it"
+                .to_owned(),
+        );
     }
     let heading = match &der {
         PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",

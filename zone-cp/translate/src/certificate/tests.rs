@@ -124,6 +124,28 @@ fn what_is_wrong_is_said() {
 }
 
 #[test]
+fn what_envoy_would_refuse_is_refused() {
+    let rsa = problem(include_str!("../../tests/certificates/rsa-1024.pem"));
+    assert_eq!(
+        rsa,
+        "holds an RSA key of 1024 bits; Envoy takes 2048 and more"
+    );
+    let curve = problem(include_str!("../../tests/certificates/secp256k1.pem"));
+    assert!(
+        curve.contains("neither RSA nor ECDSA (P-256, P-384 or P-521)"),
+        "{curve}"
+    );
+    let usage = problem(include_str!("../../tests/certificates/key-agreement.pem"));
+    assert!(usage.contains("no digital signature"), "{usage}");
+}
+
+#[test]
+fn the_parameters_that_openssl_writes_before_a_key_are_ignored() {
+    let text = include_bytes!("../../tests/certificates/ec-parameters.pem");
+    assert_eq!(Certificate::parse(text).unwrap().kind(), KeyKind::Ecdsa);
+}
+
+#[test]
 fn nothing_shows_a_key() {
     let key = ECDSA.key.serialize_pem();
     let line = key.lines().nth(1).unwrap();
