@@ -225,6 +225,7 @@ impl NodeInfo {
             metadata: Some(Struct {
                 fields: fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
             }),
+            ..Node::default()
         }
     }
 

@@ -26,6 +26,8 @@ pub(super) struct Introduction {
     pub(super) resource: Option<String>,
     /// Releases of agent and Envoy.
     pub(super) version: Version,
+    /// The release that Envoy itself says it is: major and minor.
+    pub(super) envoy_version: Option<(u32, u32)>,
 }
 
 impl Introduction {
@@ -56,8 +58,19 @@ impl Introduction {
             node_id: node.id.clone(),
             resource,
             version: version.map(read_version).unwrap_or_default(),
+            envoy_version: envoy_version(node),
         })
     }
+}
+
+/// The release of a node that is an Envoy; what agents say in the metadata they may have copied.
+fn envoy_version(node: &Node) -> Option<(u32, u32)> {
+    let build = node.user_agent_build_version.as_ref()?;
+    let version = build
+        .version
+        .as_ref()
+        .filter(|_| node.user_agent_name == "envoy")?;
+    Some((version.major_number, version.minor_number))
 }
 
 fn read_version(version: &Struct) -> Version {
@@ -130,6 +143,9 @@ fn short_text(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use mesh_proto::core::BuildVersion;
+    use mesh_proto::core::build_version::SemanticVersion;
+
     use super::*;
 
     fn string(text: impl Into<String>) -> Value {
@@ -168,6 +184,26 @@ mod tests {
             assert_eq!(refused.code(), tonic::Code::InvalidArgument);
             assert!(refused.message().len() < 200, "{}", refused.message().len());
         }
+    }
+
+    #[test]
+    fn an_envoy_says_its_release_itself() {
+        let read = |name: &str, version| {
+            let node = Node {
+                user_agent_name: name.to_owned(),
+                user_agent_build_version: Some(BuildVersion { version }),
+                ..node("default.edge".to_owned(), Struct::default())
+            };
+            Introduction::read(Some(&node)).unwrap().envoy_version
+        };
+        let version = SemanticVersion {
+            major_number: 1,
+            minor_number: 36,
+            patch: 4,
+        };
+        assert_eq!(read("envoy", Some(version)), Some((1, 36)));
+        assert_eq!(read("envoy", None), None);
+        assert_eq!(read("grpc-go", Some(version)), None);
     }
 
     #[test]

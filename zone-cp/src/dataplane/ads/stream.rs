@@ -65,7 +65,7 @@ impl<'a> OpenStream<'a> {
         let proxy = Proxy {
             dataplane: Arc::clone(registration.dataplane()),
             zone: Some(config.zone.clone()),
-            envoy_version: None,
+            envoy_version: introduction.envoy_version,
             settings: config.settings.clone(),
         };
         tracing::info!(dataplane = %registration.key(), "a proxy connected");
