@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use mesh_delta::Name;
 use mesh_model::tags::{self, Tags};
 use prost::Message as _;
-use prost_types::Duration;
 use sha2::{Digest as _, Sha256};
 
-use crate::envoy::{self, Named as _, cluster, core, upstream_http};
+use crate::envoy::{self, Named as _, cluster, core, hcm, upstream_http};
+use crate::policy::ClusterPolicy;
 
 /// A destination that stands for a reference to nothing. It gets no cluster, so that Envoy
 /// answers 500 for its share of requests.
@@ -19,24 +20,50 @@ pub(crate) const UNRESOLVED: &str = "kuma.io/unresolved-backend";
 /// What we buffer for a connection, on both sides, in bytes.
 pub(crate) const BUFFER_LIMIT: u32 = 32 * 1024;
 
-/// Which HTTP a cluster's endpoints speak.
+/// What a cluster is for: a destination, as routes on some listeners use it.
+#[derive(Debug, Clone)]
+pub(crate) struct Use {
+    pub(crate) destination: Tags,
+    /// The tags of the listeners; policies may make a difference for them.
+    pub(crate) listener_tags: Arc<Tags>,
+    pub(crate) kind: Kind,
+}
+
+/// The uses of clusters, by the clusters' names.
+pub(crate) type Uses = BTreeMap<Name, Use>;
+
+/// Which kind of routes sends to a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Http,
+    Tcp,
+}
+
+/// What a cluster's endpoints speak, as far as that matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Http1,
     Http2,
+    /// Whatever it is that connections carry.
+    Tcp,
 }
 
 impl Protocol {
-    /// What the destination says, else what all its endpoints say, else HTTP/1.1.
+    /// For HTTP, what the destination says, else what all its endpoints say, else HTTP/1.1.
     pub(crate) fn of<'a>(
+        kind: Kind,
         destination: &'a Tags,
         endpoints: impl IntoIterator<Item = &'a Tags>,
     ) -> Self {
+        if kind == Kind::Tcp {
+            return Self::Tcp;
+        }
         let is_http2 = |tags: &Tags| {
-            matches!(
-                tags.get(tags::PROTOCOL).map(String::as_str),
-                Some("http2" | "grpc")
-            )
+            tags.get(tags::PROTOCOL).is_some_and(|protocol| {
+                ["http2", "grpc"]
+                    .iter()
+                    .any(|known| known.eq_ignore_ascii_case(protocol))
+            })
         };
         if destination.contains_key(tags::PROTOCOL) {
             return if is_http2(destination) {
@@ -57,8 +84,9 @@ impl Protocol {
 /// The name of the cluster for a destination used by a listener with these tags:
 /// `<service>-<16 hex digits>`.
 ///
-/// Kuma's dashboards and the merging of metrics per service know the pattern.
-pub(crate) fn name(destination: &Tags, listener_tags: &Tags) -> Name {
+/// Kuma's dashboards and the merging of metrics per service know the pattern. `distinction` tells
+/// apart two clusters that would have the same name otherwise; empty where there is one.
+pub(crate) fn name(destination: &Tags, listener_tags: &Tags, distinction: &str) -> Name {
     let service = destination.get(tags::SERVICE).map_or("", String::as_str);
     if service == UNRESOLVED {
         return Name::from(UNRESOLVED);
@@ -71,6 +99,7 @@ pub(crate) fn name(destination: &Tags, listener_tags: &Tags) -> Name {
     {
         hasher.update(text);
     }
+    hasher.update(distinction);
     let mut name = String::with_capacity(service.len() + 17);
     name.push_str(service);
     name.push('-');
@@ -81,34 +110,50 @@ pub(crate) fn name(destination: &Tags, listener_tags: &Tags) -> Name {
 }
 
 /// A cluster whose endpoints come over the stream.
-pub(crate) fn encode(name: &str, service: &str, protocol: Protocol) -> Bytes {
+pub(crate) fn encode(
+    name: &str,
+    service: &str,
+    protocol: Protocol,
+    policy: &ClusterPolicy,
+) -> Bytes {
+    let mut cluster = base(name, service, protocol, policy, Vec::new());
+    cluster.cluster_discovery_type = Some(cluster::cluster::ClusterDiscoveryType::Type(
+        cluster::cluster::DiscoveryType::Eds.into(),
+    ));
+    cluster.eds_cluster_config = Some(cluster::cluster::EdsClusterConfig {
+        eds_config: Some(envoy::ads()),
+    });
+    cluster.encode_to_vec().into()
+}
+
+/// What clusters have in common, wherever their endpoints come from. Requests to the cluster pass
+/// `http_filters`, if there are any.
+pub(crate) fn base(
+    name: &str,
+    service: &str,
+    protocol: Protocol,
+    policy: &ClusterPolicy,
+    http_filters: Vec<hcm::HttpFilter>,
+) -> cluster::Cluster {
     let stat_name = sanitize(service);
-    let options = upstream_http::HttpProtocolOptions {
+    let options = explicit(protocol).map(|protocol| upstream_http::HttpProtocolOptions {
         common_http_protocol_options: Some(core::HttpProtocolOptions {
-            // Never: without it Envoy would close idle upstream connections after an hour.
-            idle_timeout: Some(Duration::default()),
+            // Written even if zero: without it Envoy would close idle connections after an hour.
+            idle_timeout: Some(policy.http_idle_timeout),
             ..Default::default()
         }),
         upstream_protocol_options: Some(
             upstream_http::http_protocol_options::UpstreamProtocolOptions::ExplicitHttpConfig(
                 upstream_http::http_protocol_options::ExplicitHttpConfig {
-                    protocol_config: Some(explicit(protocol)),
+                    protocol_config: Some(protocol),
                 },
             ),
         ),
-    };
+        http_filters,
+    });
     cluster::Cluster {
         name: name.to_owned(),
-        cluster_discovery_type: Some(cluster::cluster::ClusterDiscoveryType::Type(
-            cluster::cluster::DiscoveryType::Eds.into(),
-        )),
-        eds_cluster_config: Some(cluster::cluster::EdsClusterConfig {
-            eds_config: Some(envoy::ads()),
-        }),
-        connect_timeout: Some(Duration {
-            seconds: 5,
-            nanos: 0,
-        }),
+        connect_timeout: Some(policy.connect_timeout),
         per_connection_buffer_limit_bytes: Some(BUFFER_LIMIT),
         circuit_breakers: Some(cluster::CircuitBreakers {
             thresholds: vec![cluster::circuit_breakers::Thresholds {
@@ -120,27 +165,33 @@ pub(crate) fn encode(name: &str, service: &str, protocol: Protocol) -> Bytes {
         } else {
             stat_name
         },
-        load_assignment: None,
-        typed_extension_protocol_options: BTreeMap::from([(
-            upstream_http::HttpProtocolOptions::NAME.to_owned(),
-            options.to_any(),
-        )]),
+        typed_extension_protocol_options: options
+            .map(|options| {
+                let name = upstream_http::HttpProtocolOptions::NAME;
+                (name.to_owned(), options.to_any())
+            })
+            .into_iter()
+            .collect(),
+        ..Default::default()
     }
-    .encode_to_vec()
-    .into()
 }
 
 fn explicit(
     protocol: Protocol,
-) -> upstream_http::http_protocol_options::explicit_http_config::ProtocolConfig {
+) -> Option<upstream_http::http_protocol_options::explicit_http_config::ProtocolConfig> {
     use upstream_http::http_protocol_options::explicit_http_config::ProtocolConfig;
     match protocol {
-        Protocol::Http1 => ProtocolConfig::HttpProtocolOptions(core::Http1ProtocolOptions {}),
-        Protocol::Http2 => ProtocolConfig::Http2ProtocolOptions(core::Http2ProtocolOptions {
-            initial_stream_window_size: Some(64 * 1024),
-            initial_connection_window_size: Some(1024 * 1024),
-            ..Default::default()
-        }),
+        Protocol::Http1 => Some(ProtocolConfig::HttpProtocolOptions(
+            core::Http1ProtocolOptions {},
+        )),
+        Protocol::Http2 => Some(ProtocolConfig::Http2ProtocolOptions(
+            core::Http2ProtocolOptions {
+                initial_stream_window_size: Some(64 * 1024),
+                initial_connection_window_size: Some(1024 * 1024),
+                ..Default::default()
+            },
+        )),
+        Protocol::Tcp => None,
     }
 }
 
@@ -217,7 +268,8 @@ mod tests {
             ),
             ("S=kuma.io/unresolved-backend", "S=edge", UNRESOLVED),
         ] {
-            assert_eq!(&*name(&tags(destination), &tags(listener)), expected);
+            let name = name(&tags(destination), &tags(listener), "");
+            assert_eq!(&*name, expected);
         }
     }
 
@@ -226,10 +278,14 @@ mod tests {
         let grpc = tags("kuma.io/protocol=grpc");
         let http = tags("kuma.io/protocol=http");
         let plain = tags("S=a");
-        assert_eq!(Protocol::of(&grpc, [&http]), Protocol::Http2);
-        assert_eq!(Protocol::of(&http, [&grpc]), Protocol::Http1);
-        assert_eq!(Protocol::of(&plain, [&grpc, &grpc]), Protocol::Http2);
-        assert_eq!(Protocol::of(&plain, [&grpc, &http]), Protocol::Http1);
-        assert_eq!(Protocol::of(&plain, []), Protocol::Http1);
+        let of = |destination, endpoints: &[&Tags]| {
+            Protocol::of(Kind::Http, destination, endpoints.iter().copied())
+        };
+        assert_eq!(of(&grpc, &[&http]), Protocol::Http2);
+        assert_eq!(of(&http, &[&grpc]), Protocol::Http1);
+        assert_eq!(of(&plain, &[&grpc, &grpc]), Protocol::Http2);
+        assert_eq!(of(&plain, &[&grpc, &http]), Protocol::Http1);
+        assert_eq!(of(&plain, &[]), Protocol::Http1);
+        assert_eq!(Protocol::of(Kind::Tcp, &grpc, []), Protocol::Tcp);
     }
 }

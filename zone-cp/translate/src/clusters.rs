@@ -3,21 +3,24 @@
 //! Counted by the routes that name them: a cluster is offered from the first to the last.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use mesh_delta::Name;
 use mesh_model::ResourceName;
-use mesh_model::tags::{self, Tags};
+use mesh_model::tags;
 
-use crate::cluster::{self, Protocol};
+use crate::cluster::{self, Protocol, Use};
 use crate::endpoint;
+use crate::external::{self, Site};
 use crate::finding::Finding;
 use crate::view::MeshView;
 
 /// The clusters of one proxy, and the services behind them.
 #[derive(Debug, Default)]
 pub(crate) struct Clusters {
+    site: Site,
     clusters: BTreeMap<Name, Used>,
     services: BTreeMap<Arc<str>, Service>,
     /// Names whose cluster or endpoints may differ from what was taken last.
@@ -26,17 +29,25 @@ pub(crate) struct Clusters {
     findings: BTreeMap<Arc<str>, Vec<Finding>>,
 }
 
-/// The two resources of a cluster.
-#[derive(Debug, Clone)]
+/// The resources of a cluster.
+#[derive(Clone)]
 pub(crate) struct Encoded {
     pub(crate) cluster: Bytes,
-    pub(crate) endpoints: Bytes,
+    /// None for a cluster that knows its endpoints itself.
+    pub(crate) endpoints: Option<Bytes>,
+}
+
+impl fmt::Debug for Encoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The cluster of an external service may hold a private key.
+        f.write_str("Encoded([redacted])")
+    }
 }
 
 #[derive(Debug)]
 struct Used {
     count: usize,
-    destination: Tags,
+    for_what: Use,
     encoded: Encoded,
 }
 
@@ -47,23 +58,36 @@ struct Service {
 }
 
 impl Clusters {
+    /// No clusters yet, of a proxy at `site`.
+    pub(crate) fn new(site: Site) -> Self {
+        Self {
+            site,
+            ..Self::default()
+        }
+    }
+
+    /// Where the proxy is.
+    pub(crate) fn site(&self) -> &Site {
+        &self.site
+    }
+
     /// Takes note of a route and port that name a cluster.
-    pub(crate) fn acquire(&mut self, name: &Name, destination: Tags, view: &MeshView) {
+    pub(crate) fn acquire(&mut self, name: &Name, for_what: Use, view: &MeshView) {
         if let Some(used) = self.clusters.get_mut(name) {
             used.count += 1;
             return;
         }
-        let service: Arc<str> = Arc::from(service_of(&destination));
+        let service: Arc<str> = Arc::from(service_of(&for_what));
         let entry = self.services.entry(Arc::clone(&service)).or_default();
         entry.clusters.insert(Arc::clone(name));
         self.check(&service, view);
-        let encoded = encode(name, &destination, view);
+        let encoded = encode(name, &for_what, view, &self.site);
         self.changed.insert(Arc::clone(name));
         self.clusters.insert(
             Arc::clone(name),
             Used {
                 count: 1,
-                destination,
+                for_what,
                 encoded,
             },
         );
@@ -80,7 +104,7 @@ impl Clusters {
         }
         let used = self.clusters.remove(name).expect("it was there just now");
         self.changed.insert(Arc::clone(name));
-        let service = service_of(&used.destination);
+        let service = service_of(&used.for_what);
         if let Some(entry) = self.services.get_mut(service) {
             entry.clusters.remove(name);
             if entry.clusters.is_empty() {
@@ -122,11 +146,24 @@ impl Clusters {
         };
         for name in &entry.clusters {
             if let Some(used) = self.clusters.get_mut(name) {
-                used.encoded = encode(name, &used.destination, view);
+                used.encoded = encode(name, &used.for_what, view, &self.site);
                 self.changed.insert(Arc::clone(name));
             }
         }
         self.check(service, view);
+    }
+
+    /// Looks at the external services again, after secrets that they may name have changed.
+    pub(crate) fn refresh_externals(&mut self, view: &MeshView) {
+        let services: Vec<_> = self
+            .services
+            .keys()
+            .filter(|service| view.externals.has(service, &self.site))
+            .cloned()
+            .collect();
+        for service in services {
+            self.refresh(&service, view);
+        }
     }
 
     /// The clusters that may have changed since the last call; `None` for those that are gone.
@@ -158,6 +195,12 @@ impl Clusters {
                     ),
                 )
             })
+            .chain(external::findings(
+                &view.externals,
+                service,
+                &view.secrets,
+                &self.site,
+            ))
             .collect();
         let is_used = self
             .services
@@ -178,19 +221,46 @@ impl Clusters {
     }
 }
 
-fn service_of(destination: &Tags) -> &str {
-    destination.get(tags::SERVICE).map_or("", String::as_str)
+fn service_of(for_what: &Use) -> &str {
+    let service = for_what.destination.get(tags::SERVICE);
+    service.map_or("", String::as_str)
 }
 
-fn encode(name: &Name, destination: &Tags, view: &MeshView) -> Encoded {
-    let service = service_of(destination);
+fn encode(name: &Name, for_what: &Use, view: &MeshView, site: &Site) -> Encoded {
+    let service = service_of(for_what);
+    let Use {
+        destination,
+        listener_tags,
+        kind,
+    } = for_what;
+    let policy = view.policies.cluster(listener_tags, destination);
+    let externals = view.externals.select(destination, site);
+    if !externals.is_empty() {
+        let protocol = Protocol::of(*kind, destination, externals.iter().map(|e| e.tags()));
+        let cluster = external::encode(
+            name,
+            service,
+            protocol,
+            &policy,
+            &externals,
+            &view.secrets,
+            site,
+        );
+        return Encoded {
+            cluster,
+            endpoints: None,
+        };
+    }
+    // Where the destination selects none of the external services of its service, it selects
+    // nothing: they stand in for its Dataplanes.
+    let is_external = view.externals.has(service, site);
     let endpoints: Vec<_> = view
         .endpoints(service)
-        .filter(|e| endpoint::is_selected(destination, e))
+        .filter(|e| !is_external && endpoint::is_selected(destination, e))
         .collect();
-    let protocol = Protocol::of(destination, endpoints.iter().map(|e| &e.tags));
+    let protocol = Protocol::of(*kind, destination, endpoints.iter().map(|e| &e.tags));
     Encoded {
-        cluster: cluster::encode(name, service, protocol),
-        endpoints: endpoint::encode(name, &endpoints),
+        cluster: cluster::encode(name, service, protocol, &policy),
+        endpoints: Some(endpoint::encode(name, &endpoints)),
     }
 }

@@ -15,10 +15,15 @@ use crate::view::Endpoint;
 /// Whether a destination selects an endpoint of its service: each of its other tags is the
 /// endpoint's too.
 pub(crate) fn is_selected(destination: &Tags, endpoint: &Endpoint) -> bool {
+    has_tags(destination, &endpoint.tags)
+}
+
+/// Whether each tag of a destination but the service is among `tags`.
+pub(crate) fn has_tags(destination: &Tags, tags: &Tags) -> bool {
     destination
         .iter()
         .filter(|(key, _)| *key != tags::SERVICE)
-        .all(|(key, value)| endpoint.tags.get(key) == Some(value))
+        .all(|(key, value)| tags.get(key) == Some(value))
 }
 
 /// The assignment of a cluster; present also when there is no endpoint, so that Envoy answers
@@ -88,7 +93,7 @@ fn labels_of(dataplane: &Resource) -> Struct {
     )
 }
 
-fn to_struct<'a>(pairs: impl Iterator<Item = (&'a String, &'a String)>) -> Struct {
+pub(crate) fn to_struct<'a>(pairs: impl Iterator<Item = (&'a String, &'a String)>) -> Struct {
     Struct {
         fields: pairs
             .map(|(key, value)| {

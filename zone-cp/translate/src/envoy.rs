@@ -26,13 +26,16 @@ mod generated {
 }
 
 pub(crate) use generated::envoy::config::cluster::v3 as cluster;
+pub(crate) use generated::envoy::config::common::mutation_rules::v3 as mutation;
 pub(crate) use generated::envoy::config::core::v3 as core;
 pub(crate) use generated::envoy::config::endpoint::v3 as endpoint;
 pub(crate) use generated::envoy::config::listener::v3 as listener;
 pub(crate) use generated::envoy::config::route::v3 as route;
 pub(crate) use generated::envoy::extensions::compression::gzip::compressor::v3 as gzip;
 pub(crate) use generated::envoy::extensions::filters::http as http_filter;
+pub(crate) use generated::envoy::extensions::filters::listener::tls_inspector::v3 as tls_inspector;
 pub(crate) use generated::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+pub(crate) use generated::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
 pub(crate) use generated::envoy::extensions::transport_sockets::tls::v3 as tls;
 pub(crate) use generated::envoy::extensions::upstreams::http::v3 as upstream_http;
 pub(crate) use generated::envoy::service::runtime::v3 as runtime;
@@ -157,6 +160,17 @@ named! {
         "envoy.extensions.filters.http.compressor.v3.Compressor",
     http_filter::local_ratelimit::v3::LocalRateLimit =
         "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+    http_filter::header_mutation::v3::HeaderMutation =
+        "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+    http_filter::upstream_codec::v3::UpstreamCodec =
+        "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec",
+    tcp_proxy::TcpProxy = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+    tls_inspector::TlsInspector =
+        "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
+    tls::DownstreamTlsContext =
+        "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+    tls::UpstreamTlsContext =
+        "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
     gzip::Gzip = "envoy.extensions.compression.gzip.compressor.v3.Gzip",
     upstream_http::HttpProtocolOptions =
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",

@@ -1,15 +1,12 @@
 //! From the filters of a rule to what Envoy does with a request on its way.
 
-use std::collections::BTreeMap;
-
-use mesh_delta::Name;
-use mesh_model::tags::Tags;
 use mesh_proto::mesh::mesh_gateway_route::Backend;
 use mesh_proto::mesh::mesh_gateway_route::http_route::filter::{
     self, HeaderFilter, Mirror, Redirect, rewrite,
 };
 use mesh_proto::mesh::mesh_gateway_route::http_route::{Rule, filter as filters};
 
+use crate::cluster::Uses;
 use crate::envoy::{core, matcher, percent, route};
 use crate::matching::Matching;
 use crate::refuse;
@@ -52,7 +49,7 @@ impl Filters {
     pub(crate) fn compile(
         rule: &Rule,
         context: &Context<'_>,
-        clusters: &mut BTreeMap<Name, Tags>,
+        clusters: &mut Uses,
         report: &mut impl FnMut(&str, String),
     ) -> Self {
         let mut compiled = Self::default();
@@ -136,7 +133,7 @@ impl Filters {
         &mut self,
         mirror: &Mirror,
         context: &Context<'_>,
-        clusters: &mut BTreeMap<Name, Tags>,
+        clusters: &mut Uses,
         report: &mut impl FnMut(&str, String),
     ) {
         let Some(share) = mirror.percentage.and_then(fraction) else {

@@ -1,133 +1,145 @@
-//! Listeners: one per port, with the HTTP connection manager and its settings.
+//! Listeners: one per port, with a filter chain for each hostname that clients ask for by TLS.
+//!
+//! Which chain a client gets is decided by the server name it asks for and nothing else; HTTP
+//! finds its host within the chain.
 
-use bytes::Bytes;
-use mesh_proto::Any;
+mod http;
+mod tcp;
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use mesh_delta::{Item, Name};
 use prost::Message as _;
-use prost_types::Duration;
+use sha2::{Digest as _, Sha256};
 
-use crate::cluster::{BUFFER_LIMIT, sanitize};
-use crate::envoy::{self, Named as _, core, gzip, hcm, http_filter, listener};
-use crate::plan::Port;
+use crate::EnvoyType;
+use crate::cluster::BUFFER_LIMIT;
+use crate::envoy::{self, Named as _, core, listener, tls, tls_inspector};
+use crate::host::Hostname;
+use crate::plan::{HostListener, Port, Protocol, Tls};
+use crate::policy::Policies;
 use crate::proxy::Settings;
+use crate::tcp::Backends;
 
-/// Addresses whose requests count as internal: loopback and the private ranges.
-const INTERNAL: [(&str, u32); 7] = [
-    ("10.0.0.0", 8),
-    ("192.168.0.0", 16),
-    ("172.16.0.0", 12),
-    ("fc00::", 7),
-    ("fd00::", 8),
-    ("127.0.0.1", 32),
-    ("::1", 128),
-];
-
-/// The listener of a port; its routes come over the stream.
-pub(crate) fn encode(port: &Port, settings: &Settings) -> Bytes {
-    // No TLS inspector: it waits for the client's first bytes, and no chain here matches TLS.
-    listener::Listener {
+/// The listener of a port; its HTTP routes and certificates come over the stream. `None` if there
+/// is nobody whom it can serve.
+pub(crate) fn encode(
+    port: &Port,
+    backends: Option<&Backends>,
+    policies: Policies,
+    settings: &Settings,
+) -> Option<Item<EnvoyType>> {
+    let mut served: Vec<(usize, &HostListener)> = port
+        .listeners
+        .iter()
+        .enumerate()
+        .filter(|(_, listener)| listener.is_served())
+        .collect();
+    // As people read them; Envoy looks for the most exact one.
+    served
+        .sort_by_key(|(_, listener)| (Reverse(listener.hostname.exactness()), &listener.hostname));
+    let is_tls = matches!(port.protocol, Protocol::Https | Protocol::Tls);
+    if !is_tls {
+        // One chain for all of them, as the first one is.
+        served.truncate(1);
+    }
+    if served.is_empty() {
+        return None;
+    }
+    let chains = served.iter().map(|(index, at)| {
+        let policy = policies.listener(&at.tags);
+        let filter = if port.protocol.is_http() {
+            let routes = port.route_config_name(at);
+            Some(http::filter(&port.service, &routes, &policy, settings))
+        } else {
+            let chain = Backends::chain_of(port, *index);
+            let backends = backends.map(|backends| backends.of_chain(chain));
+            tcp::filter(&port.service, backends.unwrap_or_default(), &policy)
+        };
+        listener::FilterChain {
+            filter_chain_match: is_tls.then(|| server_name(&at.hostname)),
+            filters: filter.into_iter().collect(),
+            transport_socket: transport_socket(port.protocol, &at.tls),
+        }
+    });
+    // The inspector waits for the client's first bytes, so there is none where nothing depends on
+    // them: with some protocols the server speaks first.
+    let inspector = is_tls.then(|| listener::ListenerFilter {
+        name: "envoy.filters.listener.tls_inspector".to_owned(),
+        config_type: Some(listener::listener_filter::ConfigType::TypedConfig(
+            tls_inspector::TlsInspector {}.to_any(),
+        )),
+    });
+    let message = listener::Listener {
         name: port.name.to_string(),
         address: Some(envoy::socket_address(
             &port.address.to_string(),
             port.number,
         )),
-        filter_chains: vec![listener::FilterChain {
-            filters: vec![listener::Filter {
-                name: "envoy.filters.network.http_connection_manager".to_owned(),
-                config_type: Some(listener::filter::ConfigType::TypedConfig(
-                    connection_manager(port, settings).to_any(),
-                )),
-            }],
-        }],
+        filter_chains: chains.collect(),
         per_connection_buffer_limit_bytes: Some(BUFFER_LIMIT),
+        listener_filters: inspector.into_iter().collect(),
         traffic_direction: core::TrafficDirection::Inbound.into(),
         enable_reuse_port: Some(true),
-    }
-    .encode_to_vec()
-    .into()
-}
-
-fn connection_manager(port: &Port, settings: &Settings) -> hcm::HttpConnectionManager {
-    hcm::HttpConnectionManager {
-        stat_prefix: sanitize(&port.service),
-        route_specifier: Some(hcm::http_connection_manager::RouteSpecifier::Rds(
-            hcm::Rds {
-                config_source: Some(envoy::ads()),
-                route_config_name: port.route_config_name().to_string(),
-            },
-        )),
-        http_filters: http_filters(),
-        http2_protocol_options: Some(core::Http2ProtocolOptions {
-            max_concurrent_streams: Some(100),
-            initial_stream_window_size: Some(64 * 1024),
-            initial_connection_window_size: Some(1024 * 1024),
-            allow_connect: true,
-        }),
-        server_name: settings.server_name.clone(),
-        use_remote_address: Some(true),
-        stream_idle_timeout: Some(Duration {
-            seconds: 5,
-            nanos: 0,
-        }),
-        internal_address_config: Some(hcm::http_connection_manager::InternalAddressConfig {
-            cidr_ranges: INTERNAL
-                .into_iter()
-                .map(|(prefix, length)| core::CidrRange {
-                    address_prefix: prefix.to_owned(),
-                    prefix_len: Some(length),
-                })
-                .collect(),
-        }),
-        normalize_path: Some(true),
-        merge_slashes: true,
-        common_http_protocol_options: Some(core::HttpProtocolOptions {
-            idle_timeout: Some(Duration {
-                seconds: 300,
-                nanos: 0,
-            }),
-            headers_with_underscores_action:
-                core::http_protocol_options::HeadersWithUnderscoresAction::RejectRequest.into(),
-        }),
-        request_headers_timeout: Some(Duration {
-            seconds: 0,
-            nanos: 500_000_000,
-        }),
-        path_with_escaped_slashes_action:
-            hcm::http_connection_manager::PathWithEscapedSlashesAction::UnescapeAndRedirect.into(),
-    }
-}
-
-fn http_filters() -> Vec<hcm::HttpFilter> {
-    let filter = |name: &str, config: Any| hcm::HttpFilter {
-        name: name.to_owned(),
-        config_type: Some(hcm::http_filter::ConfigType::TypedConfig(config)),
     };
-    vec![
-        // Without a bucket it does nothing, until a route brings one.
-        filter(
-            "envoy.filters.http.local_ratelimit",
-            http_filter::local_ratelimit::v3::LocalRateLimit {
-                stat_prefix: "rate_limit".to_owned(),
-            }
-            .to_any(),
-        ),
-        filter(
-            "gzip-compress",
-            http_filter::compressor::v3::Compressor {
-                compressor_library: Some(core::TypedExtensionConfig {
-                    name: "gzip".to_owned(),
-                    typed_config: Some(gzip::Gzip {}.to_any()),
-                }),
-                response_direction_config: Some(
-                    http_filter::compressor::v3::compressor::ResponseDirectionConfig {
-                        disable_on_etag_header: true,
-                    },
-                ),
-            }
-            .to_any(),
-        ),
-        filter(
-            "envoy.filters.http.router",
-            http_filter::router::v3::Router {}.to_any(),
-        ),
-    ]
+    let payload = message.encode_to_vec();
+    let chains: BTreeSet<usize> = served
+        .iter()
+        .map(|(index, _)| Backends::chain_of(port, *index))
+        .collect();
+    Some(Item {
+        version: envoy::to_version(&Sha256::digest(&payload)),
+        payload: bytes::Bytes::from(payload).into(),
+        needs: backends.map_or_else(Arc::default, |backends| backends.needs(&chains).into()),
+    })
+}
+
+/// The clients that ask for a host; for `*`, all that speak TLS.
+fn server_name(hostname: &Hostname) -> listener::FilterChainMatch {
+    let is_any = *hostname == Hostname::any();
+    listener::FilterChainMatch {
+        transport_protocol: "tls".to_owned(),
+        server_names: if is_any {
+            Vec::new()
+        } else {
+            vec![hostname.to_string()]
+        },
+    }
+}
+
+/// What ends TLS, if that ends here.
+fn transport_socket(protocol: Protocol, tls: &Tls) -> Option<core::TransportSocket> {
+    let Tls::Terminate(certificates) = tls else {
+        return None;
+    };
+    let context = tls::DownstreamTlsContext {
+        common_tls_context: Some(tls::CommonTlsContext {
+            tls_params: Some(tls::TlsParameters {
+                tls_minimum_protocol_version: tls::tls_parameters::TlsProtocol::TlSv12.into(),
+            }),
+            // What is inside of plain TLS is not ours to negotiate.
+            alpn_protocols: match protocol {
+                Protocol::Https => vec!["h2".to_owned(), "http/1.1".to_owned()],
+                Protocol::Http | Protocol::Tcp | Protocol::Tls => Vec::new(),
+            },
+            tls_certificate_sds_secret_configs: certificates.iter().map(ask).collect(),
+            ..Default::default()
+        }),
+        require_client_certificate: Some(false),
+    };
+    Some(core::TransportSocket {
+        name: "envoy.transport_sockets.tls".to_owned(),
+        config_type: Some(core::transport_socket::ConfigType::TypedConfig(
+            context.to_any(),
+        )),
+    })
+}
+
+fn ask(certificate: &Name) -> tls::SdsSecretConfig {
+    tls::SdsSecretConfig {
+        name: certificate.to_string(),
+        sds_config: Some(envoy::ads()),
+    }
 }

@@ -3,9 +3,11 @@
 //! A plan holds all that routes and listeners need to know of gateway and Dataplane. While it
 //! stays equal, nothing that was made from it has to be made again.
 
+mod layout;
+
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -13,8 +15,6 @@ use mesh_delta::Name;
 use mesh_model::Resource;
 use mesh_model::tags::{self, Rank, Tags};
 use mesh_proto::mesh::dataplane::networking::gateway::GatewayType;
-use mesh_proto::mesh::mesh_gateway::Listener;
-use mesh_proto::mesh::mesh_gateway::listener::Protocol;
 use mesh_proto::mesh::{Dataplane, MeshGateway};
 
 use crate::certificate::Offered;
@@ -41,10 +41,11 @@ pub(crate) struct Plan {
 /// One Envoy listener: all listeners of the gateway on one port.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Port {
-    /// `<gateway name in the zone>:HTTP:<port>`.
+    /// `<gateway name in the zone>:<protocol>:<port>`.
     pub(crate) name: Name,
     pub(crate) address: IpAddr,
     pub(crate) number: u32,
+    pub(crate) protocol: Protocol,
     /// The Dataplane's service.
     pub(crate) service: String,
     /// 0: none.
@@ -53,10 +54,49 @@ pub(crate) struct Port {
     pub(crate) listeners: Vec<HostListener>,
 }
 
+/// What a port speaks with its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http,
+    /// HTTP inside TLS that ends here.
+    Https,
+    Tcp,
+    /// TCP inside TLS that ends here, or TLS that is passed through.
+    Tls,
+}
+
+impl Protocol {
+    /// Whether it serves HTTP routes; otherwise it serves TCP routes.
+    pub(crate) fn is_http(self) -> bool {
+        match self {
+            Self::Http | Self::Https => true,
+            Self::Tcp | Self::Tls => false,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "HTTP",
+            Self::Https => "HTTPS",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+        })
+    }
+}
+
 impl Port {
-    /// `<listener>:*`, one for all hostnames of the port.
-    pub(crate) fn route_config_name(&self) -> Name {
-        Name::from(format!("{}:*", self.name))
+    /// The name of the route configuration for a listener: `<port>:*` for all of an HTTP port,
+    /// `<port>:<hostname>` on an HTTPS port, where a client that asked for the certificate of one
+    /// listener gets none of the routes of another.
+    pub(crate) fn route_config_name(&self, listener: &HostListener) -> Name {
+        match self.protocol {
+            Protocol::Https => Name::from(format!("{}:{}", self.name, listener.hostname)),
+            Protocol::Http | Protocol::Tcp | Protocol::Tls => {
+                Name::from(format!("{}:*", self.name))
+            }
+        }
     }
 }
 
@@ -65,7 +105,38 @@ impl Port {
 pub(crate) struct HostListener {
     pub(crate) hostname: Hostname,
     /// Tags of the Dataplane, overridden by the gateway's, overridden by the listener's.
-    pub(crate) tags: Tags,
+    pub(crate) tags: Arc<Tags>,
+    /// Whether it is a TCP listener with the tags of an HTTP listener. Its clusters need other
+    /// names then.
+    pub(crate) shares_tags_with_http: bool,
+    pub(crate) tls: Tls,
+}
+
+/// What a listener does with TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Tls {
+    /// Its protocol knows none.
+    None,
+    Passthrough,
+    /// It ends here, with certificates by these names. Without any, nobody is served.
+    Terminate(Vec<Name>),
+}
+
+impl HostListener {
+    /// Whether there is someone whom it can serve.
+    pub(crate) fn is_served(&self) -> bool {
+        match &self.tls {
+            Tls::None | Tls::Passthrough => true,
+            Tls::Terminate(certificates) => !certificates.is_empty(),
+        }
+    }
+
+    /// Whether routes compiled for one are as they would be for the other.
+    fn routes_alike(&self, other: &Self) -> bool {
+        self.hostname == other.hostname
+            && self.tags == other.tags
+            && self.shares_tags_with_http == other.shares_tags_with_http
+    }
 }
 
 impl Plan {
@@ -109,7 +180,7 @@ impl Plan {
             return plan;
         };
         plan.gateway = Some(Arc::clone(&gateway.resource));
-        plan.lay_out(gateway, address);
+        plan.lay_out(view, gateway, address);
         plan
     }
 
@@ -119,7 +190,13 @@ impl Plan {
             && self.tags.get(tags::SERVICE) == other.tags.get(tags::SERVICE)
             && self.ports.len() == other.ports.len()
             && self.ports.iter().zip(&other.ports).all(|(a, b)| {
-                a.name == b.name && a.number == b.number && a.listeners == b.listeners
+                a.name == b.name
+                    && a.number == b.number
+                    && a.listeners.len() == b.listeners.len()
+                    && a.listeners
+                        .iter()
+                        .zip(&b.listeners)
+                        .all(|(a, b)| a.routes_alike(b))
             })
     }
 
@@ -162,85 +239,6 @@ impl Plan {
         }
         Some(chosen)
     }
-
-    /// Groups the gateway's listeners by port.
-    fn lay_out(&mut self, gateway: &Decoded<MeshGateway>, address: IpAddr) {
-        let resource = &gateway.resource;
-        let service = self.tags.get(tags::SERVICE).cloned().unwrap_or_default();
-        let mut ports: BTreeMap<u32, Port> = BTreeMap::new();
-        let listeners = gateway.spec.conf.iter().flat_map(|conf| &conf.listeners);
-        for (index, listener) in listeners.enumerate() {
-            let path = |field: &str| format!("conf.listeners[{index}]{field}");
-            let hostname = match check(listener) {
-                Ok(hostname) => hostname,
-                Err((field, message)) => {
-                    self.findings
-                        .push(Finding::about(resource, path(field), message));
-                    continue;
-                }
-            };
-            let port = ports.entry(listener.port).or_insert_with(|| Port {
-                name: Name::from(format!("{}:HTTP:{}", resource.key().name(), listener.port)),
-                address,
-                number: listener.port,
-                service: service.clone(),
-                connection_limit: 0,
-                listeners: Vec::new(),
-            });
-            if port
-                .listeners
-                .iter()
-                .any(|other| other.hostname == hostname)
-            {
-                self.findings.push(Finding::about(
-                    resource,
-                    path(".hostname"),
-                    format!(
-                        "another listener on port {} has the hostname {hostname}; it stays",
-                        listener.port
-                    ),
-                ));
-                continue;
-            }
-            // Whichever listener of the port says it; two that differ do not pass validation.
-            let limit = listener.resources.map_or(0, |r| r.connection_limit);
-            if port.connection_limit == 0 {
-                port.connection_limit = limit;
-            }
-            let mut tags = self.tags.clone();
-            tags.extend(gateway.spec.tags.clone());
-            tags.extend(listener.tags.clone());
-            port.listeners.push(HostListener { hostname, tags });
-        }
-        self.ports = ports.into_values().collect();
-    }
-}
-
-/// The hostname of a listener that we can offer, or the field that prevents it.
-fn check(listener: &Listener) -> Result<Hostname, (&'static str, String)> {
-    if listener.cross_mesh {
-        return Err((
-            ".crossMesh",
-            "cross-mesh listeners are not supported yet".to_owned(),
-        ));
-    }
-    if listener.protocol() != Protocol::Http {
-        let message = format!(
-            "the protocol {} is not supported yet; this listener is left out",
-            listener.protocol().as_str_name()
-        );
-        return Err((".protocol", message));
-    }
-    if listener.port == 0 || listener.port > u32::from(u16::MAX) {
-        return Err((".port", format!("{} is not a port", listener.port)));
-    }
-    Hostname::parse(&listener.hostname).ok_or_else(|| {
-        let message = format!(
-            "{:?} is not a hostname; this listener is left out",
-            listener.hostname
-        );
-        (".hostname", message)
-    })
 }
 
 /// Tags in the form in which proxies read them: `&key=value&` for each.

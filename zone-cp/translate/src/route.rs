@@ -16,18 +16,20 @@ use mesh_proto::mesh::mesh_gateway_route::conf;
 use mesh_proto::mesh::mesh_gateway_route::http_route::Rule;
 use mesh_proto::mesh::mesh_gateway_route::{Backend, HttpRoute};
 use prost::Message as _;
-use prost_types::Duration;
 use sha2::{Digest as _, Sha256};
 
 use crate::assemble;
-use crate::cluster;
-use crate::envoy::route::route_action::ClusterSpecifier;
+use crate::cluster::{self, Kind, Use, Uses};
 use crate::envoy::route;
+use crate::envoy::route::route_action::ClusterSpecifier;
 use crate::filter::{Filters, Rewrite};
 use crate::finding::Finding;
 use crate::matching::{self, Matching};
 use crate::order::{Position, Source};
+use crate::plan::{HostListener, Port};
+use crate::policy::Policies;
 use crate::refuse;
+use crate::tcp;
 use crate::view::Decoded;
 
 /// The field number of routes in Envoy's `VirtualHost`.
@@ -37,9 +39,36 @@ const ROUTES: u32 = 3;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Context<'a> {
     /// The listener's merged tags.
-    pub(crate) listener_tags: &'a Tags,
+    pub(crate) listener_tags: &'a Arc<Tags>,
     /// The listener's port.
     pub(crate) port: u32,
+    /// Which kind of routes it serves.
+    pub(crate) kind: Kind,
+    /// What the names of its clusters are told apart by, see [`cluster::name`].
+    pub(crate) distinction: &'static str,
+    pub(crate) policies: Policies,
+}
+
+impl<'a> Context<'a> {
+    /// For routes on a listener of a port.
+    pub(crate) fn new(port: &Port, listener: &'a HostListener, policies: Policies) -> Self {
+        let distinction = if listener.shares_tags_with_http {
+            "tcp"
+        } else {
+            ""
+        };
+        Self {
+            listener_tags: &listener.tags,
+            port: port.number,
+            kind: if port.protocol.is_http() {
+                Kind::Http
+            } else {
+                Kind::Tcp
+            },
+            distinction,
+            policies,
+        }
+    }
 }
 
 /// One Envoy route.
@@ -55,42 +84,41 @@ pub(crate) struct Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Compiled {
     pub(crate) entries: Vec<(Arc<Position>, Entry)>,
-    /// The destinations that the entries name, by cluster.
-    pub(crate) clusters: BTreeMap<Name, Tags>,
+    /// The clusters that the entries name.
+    pub(crate) clusters: Uses,
 }
 
-/// The HTTP part of a route resource, if it has one.
-pub(crate) fn http(resource: &Decoded<MeshGatewayRoute>) -> Option<&HttpRoute> {
-    match resource.spec.conf.as_ref()?.route.as_ref()? {
-        conf::Route::Http(http) => Some(http),
-        conf::Route::Tcp(_) => None,
-    }
+/// What a route resource says, if it says anything.
+pub(crate) fn conf(resource: &Decoded<MeshGatewayRoute>) -> Option<&conf::Route> {
+    resource.spec.conf.as_ref()?.route.as_ref()
 }
 
-/// The services that a route resource sends requests to, with the path of the first backend that
-/// names each.
-pub(crate) fn services(http: &HttpRoute) -> BTreeMap<&str, String> {
+/// The services that a route resource sends to, with the path of the first backend that names
+/// each.
+pub(crate) fn services(conf: &conf::Route) -> BTreeMap<&str, String> {
+    let backends: Vec<(&Backend, String)> = match conf {
+        conf::Route::Http(http) => http_backends(http).collect(),
+        conf::Route::Tcp(tcp) => tcp::backends(tcp).collect(),
+    };
     let mut services = BTreeMap::new();
-    for (index, rule) in http.rules.iter().enumerate() {
-        let backends = rule
-            .backends
-            .iter()
-            .enumerate()
-            .map(|(backend, b)| (b, format!("conf.http.rules[{index}].backends[{backend}]")));
-        let mirrors = Filters::mirrors(rule).map(|(filter, b)| {
-            (
-                b,
-                format!("conf.http.rules[{index}].filters[{filter}].mirror.backend"),
-            )
-        });
-        for (backend, path) in backends.chain(mirrors) {
-            if let Some(service) = backend.destination.get(tags::SERVICE) {
-                services.entry(service.as_str()).or_insert(path);
-            }
+    for (backend, path) in backends {
+        if let Some(service) = backend.destination.get(tags::SERVICE) {
+            services.entry(service.as_str()).or_insert(path);
         }
     }
     services.remove(cluster::UNRESOLVED);
     services
+}
+
+fn http_backends(http: &HttpRoute) -> impl Iterator<Item = (&Backend, String)> {
+    http.rules.iter().enumerate().flat_map(|(index, rule)| {
+        let path = move |field| format!("conf.http.rules[{index}].{field}");
+        let backends = rule.backends.iter().enumerate();
+        let backends = backends.map(move |(backend, b)| (b, path(format!("backends[{backend}]"))));
+        let mirrors = Filters::mirrors(rule)
+            .map(move |(filter, b)| (b, path(format!("filters[{filter}].mirror.backend"))));
+        backends.chain(mirrors)
+    })
 }
 
 /// Compiles a route resource for one listener. What Envoy would refuse is left out and reported.
@@ -147,7 +175,7 @@ pub(crate) fn compile(
 struct Prepared {
     filters: Filters,
     action: Action,
-    clusters: BTreeMap<Name, Tags>,
+    clusters: Uses,
 }
 
 enum Action {
@@ -161,7 +189,7 @@ impl Prepared {
         context: &Context<'_>,
         report: &mut impl FnMut(&str, String),
     ) -> Option<Self> {
-        let mut clusters = BTreeMap::new();
+        let mut clusters = Uses::new();
         let filters = Filters::compile(rule, context, &mut clusters, report);
         let action = match &filters.redirect {
             Some(redirect) => Action::Redirect(redirect.clone()),
@@ -225,7 +253,7 @@ fn forward(
     rule: &Rule,
     context: &Context<'_>,
     filters: &Filters,
-    clusters: &mut BTreeMap<Name, Tags>,
+    clusters: &mut Uses,
     report: &mut impl FnMut(&str, String),
 ) -> Option<route::RouteAction> {
     // Equal destinations are one cluster, and their weights add up.
@@ -266,15 +294,15 @@ fn forward(
                 .collect(),
         }),
     };
+    let destinations = rule.backends.iter().map(|backend| &backend.destination);
+    let policy = context.policies.route(context.listener_tags, destinations);
     Some(route::RouteAction {
         cluster_specifier: Some(cluster_specifier),
         host_rewrite_specifier: filters.host.clone(),
         cluster_not_found_response_code:
             route::route_action::ClusterNotFoundResponseCode::InternalServerError.into(),
-        idle_timeout: Some(Duration {
-            seconds: 5,
-            nanos: 0,
-        }),
+        timeout: policy.timeout,
+        idle_timeout: Some(policy.idle_timeout),
         request_mirror_policies: filters.mirrors.clone(),
         ..Default::default()
     })
@@ -287,15 +315,21 @@ pub(crate) const NO_SERVICE: &str = "the destination names no kuma.io/service; i
 pub(crate) fn destination(
     backend: &Backend,
     context: &Context<'_>,
-    clusters: &mut BTreeMap<Name, Tags>,
+    clusters: &mut Uses,
 ) -> Option<Name> {
     let service = backend.destination.get(tags::SERVICE)?;
     if service.is_empty() {
         return None;
     }
-    let name = cluster::name(&backend.destination, context.listener_tags);
-    clusters
-        .entry(Arc::clone(&name))
-        .or_insert_with(|| backend.destination.clone());
+    let name = cluster::name(
+        &backend.destination,
+        context.listener_tags,
+        context.distinction,
+    );
+    clusters.entry(Arc::clone(&name)).or_insert_with(|| Use {
+        destination: backend.destination.clone(),
+        listener_tags: Arc::clone(context.listener_tags),
+        kind: context.kind,
+    });
     Some(name)
 }

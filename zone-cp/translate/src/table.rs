@@ -1,5 +1,5 @@
-//! The routes of one port: its hosts, the lists of routes that they serve, and the encoded
-//! route configuration.
+//! The routes of one HTTP or HTTPS port: its hosts, the lists of routes that they serve, and the
+//! encoded route configurations.
 //!
 //! A host belongs to the listener with the most exact hostname that contains it. It serves the
 //! routes that name it, then those that name wider and wider hostnames, then those of its
@@ -7,22 +7,23 @@
 //! specific one matches. Routes are therefore kept in lists by listener and hostname, and a host
 //! is a chain of lists that it shares with others.
 
+mod configuration;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use mesh_delta::{Item, Name, Version};
+use mesh_delta::{Item, Name};
 use prost::Message as _;
-use sha2::{Digest as _, Sha256};
 
+use self::configuration::{Configuration, Frame};
 use crate::EnvoyType;
-use crate::assemble::{self, Pieces};
-use crate::envoy::{self, core, route};
+use crate::assemble;
+use crate::envoy::{core, route};
 use crate::host::Hostname;
 use crate::list::RouteList;
 use crate::order::Position;
-use crate::plan::Port;
-use crate::refuse;
+use crate::plan::{Port, Protocol};
 use crate::route::Entry;
 use crate::tree::{Follower, Limits};
 
@@ -54,25 +55,19 @@ pub(crate) type ListKey = (usize, Hostname);
 /// The routes of one port.
 #[derive(Debug)]
 pub(crate) struct Table {
-    /// The name of the route configuration.
+    /// The port's name.
     pub(crate) name: Name,
-    /// The encoded header with the tags of the gateway.
-    tags_header: Bytes,
+    frame: Frame,
     /// The hostnames of the port's listeners.
     listeners: Vec<Hostname>,
     /// Positions in `slots`; no list is empty.
     lists: BTreeMap<ListKey, usize>,
     slots: Vec<RouteList>,
     free: Vec<usize>,
-    hosts: BTreeMap<Hostname, Host>,
+    /// One for each listener, or one for all of them.
+    configurations: Vec<Configuration>,
     /// Lists with entries that are never reached.
     with_shadows: BTreeSet<ListKey>,
-    /// Clusters by the number of routes that name them.
-    clusters: BTreeMap<Name, usize>,
-    needs: Option<Arc<[(EnvoyType, Name)]>>,
-    is_stale: bool,
-    /// Whether there are other lists or hosts than when chains were made.
-    is_rearranged: bool,
     is_repeating: bool,
 }
 
@@ -94,20 +89,27 @@ impl Table {
             .iter()
             .map(|listener| listener.hostname.clone())
             .collect();
-        let hosts = (0..).map(Host::of).zip(&listeners);
+        let is_https = port.protocol == Protocol::Https;
+        let mut configurations: Vec<Configuration> = Vec::new();
+        for (index, listener) in port.listeners.iter().enumerate() {
+            if is_https || configurations.is_empty() {
+                let name = port.route_config_name(listener);
+                configurations.push(Configuration::new(name));
+            }
+            let hosts = configurations.last_mut().map(|c| &mut c.hosts);
+            if let Some(hosts) = hosts {
+                hosts.insert(listener.hostname.clone(), Host::of(index));
+            }
+        }
         Self {
-            name: port.route_config_name(),
-            tags_header: encode_tags_header(tags_header),
-            hosts: hosts.map(|(host, name)| (name.clone(), host)).collect(),
+            name: Arc::clone(&port.name),
+            frame: Frame::new(tags_header, is_https),
+            configurations,
             listeners,
             lists: BTreeMap::new(),
             slots: Vec::new(),
             free: Vec::new(),
             with_shadows: BTreeSet::new(),
-            clusters: BTreeMap::new(),
-            needs: None,
-            is_stale: true,
-            is_rearranged: true,
             is_repeating: true,
         }
     }
@@ -136,7 +138,7 @@ impl Table {
 
     /// Adds an entry to a list.
     pub(crate) fn insert(&mut self, key: &ListKey, position: Arc<Position>, entry: Entry) {
-        self.is_stale = true;
+        self.configuration(key.0).is_stale = true;
         let slot = match self.lists.get(key) {
             Some(slot) => *slot,
             None => self.add_list(key),
@@ -150,7 +152,7 @@ impl Table {
         let Some(slot) = self.lists.get(key).copied() else {
             return;
         };
-        self.is_stale = true;
+        self.configuration(key.0).is_stale = true;
         self.slots[slot].remove(position);
         self.note_shadows(key, slot);
         if self.slots[slot].is_empty() {
@@ -159,11 +161,13 @@ impl Table {
     }
 
     fn add_list(&mut self, key: &ListKey) -> usize {
-        self.is_rearranged = true;
         let (listener, hostname) = key;
-        if self.owner(hostname) == Some(*listener) {
+        let is_owner = self.owner(hostname) == Some(*listener);
+        let configuration = self.configuration(*listener);
+        configuration.is_rearranged = true;
+        if is_owner {
             let host = Host::of(*listener);
-            self.hosts.entry(hostname.clone()).or_insert(host);
+            configuration.hosts.entry(hostname.clone()).or_insert(host);
         }
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(RouteList::default());
@@ -174,35 +178,27 @@ impl Table {
     }
 
     fn remove_list(&mut self, key: &ListKey, slot: usize) {
-        self.is_rearranged = true;
         self.lists.remove(key);
         self.slots[slot].reset();
         self.free.push(slot);
         let (listener, hostname) = key;
-        let is_of_list = |host: &Host| host.listener == *listener;
-        if !self.listeners.contains(hostname) && self.hosts.get(hostname).is_some_and(is_of_list) {
-            self.hosts.remove(hostname);
+        let is_of_listener = self.listeners.contains(hostname);
+        let configuration = self.configuration(*listener);
+        configuration.is_rearranged = true;
+        let host = configuration.hosts.get(hostname);
+        if !is_of_listener && host.is_some_and(|host| host.listener == *listener) {
+            configuration.hosts.remove(hostname);
         }
     }
 
-    /// Takes note of a route that names a cluster.
-    pub(crate) fn use_cluster(&mut self, name: &Name) {
-        let count = self.clusters.entry(Arc::clone(name)).or_insert_with(|| {
-            self.needs = None;
-            0
-        });
-        *count += 1;
+    /// Takes note of a route for a listener that names a cluster.
+    pub(crate) fn use_cluster(&mut self, listener: usize, name: &Name) {
+        self.configuration(listener).use_cluster(name);
     }
 
     /// Takes note that such a route is gone.
-    pub(crate) fn release_cluster(&mut self, name: &Name) {
-        if let Some(count) = self.clusters.get_mut(name) {
-            *count -= 1;
-            if *count == 0 {
-                self.clusters.remove(name);
-                self.needs = None;
-            }
-        }
+    pub(crate) fn release_cluster(&mut self, listener: usize, name: &Name) {
+        self.configuration(listener).release_cluster(name);
     }
 
     /// Entries that are never reached, each with the one that takes its requests.
@@ -218,89 +214,40 @@ impl Table {
         self.is_repeating
     }
 
-    /// The route configuration, if it may differ from the one returned last. `trees` says which
-    /// hosts are trees, and is always the same.
-    pub(crate) fn assemble(
-        &mut self,
-        no_routes: &Bytes,
-        trees: Option<Limits>,
-    ) -> Option<Item<EnvoyType>> {
-        if !self.is_stale && self.needs.is_some() {
-            return None;
+    /// Puts together what changed; whether there was anything. `trees` says which hosts are trees,
+    /// and is always the same.
+    pub(crate) fn assemble(&mut self, no_routes: &Bytes, trees: Option<Limits>) -> bool {
+        if !self.configurations.iter().any(Configuration::is_outdated) {
+            return false;
         }
-        self.is_stale = false;
         let is_repeating = self.repeated() <= MAX_REPEATED;
-        if self.is_rearranged || is_repeating != self.is_repeating {
-            self.is_repeating = is_repeating;
-            self.rearrange();
-        }
-        let mut hasher = Sha256::new();
-        hasher.update(no_routes);
-        hasher.update(&self.tags_header);
-        let mut sizes = Vec::with_capacity(self.hosts.len());
-        // `*` and the wildcards last, as people expect; to Envoy the order is all the same.
-        for (hostname, host) in self.hosts.iter_mut().rev() {
-            hasher.update(hostname.as_str());
-            let mut size = 0;
-            if let Some(tree) = host.tree.follow(&host.chain, &self.slots, trees) {
-                hasher.update([1]);
-                hasher.update(tree.hash);
-                size += assemble::field_len(field::MATCHER, tree.length);
-            } else {
-                hasher.update([0]);
-                for slot in &host.chain {
-                    let summary = self.slots[*slot].summarize();
-                    size += summary.length;
-                    hasher.update(summary.hash);
-                }
+        let are_all_rearranged = is_repeating != self.is_repeating;
+        self.is_repeating = is_repeating;
+        for index in 0..self.configurations.len() {
+            let configuration = &mut self.configurations[index];
+            if are_all_rearranged || configuration.is_rearranged {
+                configuration.is_stale = true;
+                self.rearrange(index);
             }
-            if host.chain.is_empty() {
-                size = no_routes.len();
-            }
-            size += assemble::field_len(field::NAME, hostname.as_str().len());
-            size += assemble::field_len(field::DOMAINS, hostname.as_str().len());
-            sizes.push(size);
-        }
-        let mut out = Pieces::default();
-        assemble::put_field(field::NAME, self.name.as_bytes(), out.small());
-        for ((hostname, host), size) in self.hosts.iter().rev().zip(sizes) {
-            assemble::put_header(field::VIRTUAL_HOSTS, size, out.small());
-            assemble::put_field(field::NAME, hostname.as_str().as_bytes(), out.small());
-            assemble::put_field(field::DOMAINS, hostname.as_str().as_bytes(), out.small());
-            if host.chain.is_empty() {
-                out.share(no_routes);
-            }
-            if let Some(tree) = host.tree.served() {
-                assemble::put_header(field::MATCHER, tree.length, out.small());
-                host.tree.write(&mut out);
-                continue;
-            }
-            for slot in &host.chain {
-                self.slots[*slot].chunks().for_each(|c| out.share(c));
+            let configuration = &mut self.configurations[index];
+            if configuration.is_outdated() {
+                configuration.assemble(&self.frame, &mut self.slots, no_routes, trees);
             }
         }
-        self.slots.iter_mut().for_each(RouteList::clear_touched);
-        out.share(&self.tags_header);
-        // An absent wrapper would mean true for a configuration that is not delivered by RDS.
-        assemble::put_header(field::VALIDATE_CLUSTERS, 0, out.small());
-        // So that a route can take back what is said for all of them.
-        assemble::put_bool(field::MOST_SPECIFIC_WINS, true, out.small());
-        assemble::put_bool(field::IGNORE_PORT, true, out.small());
-        Some(Item {
-            version: version(&self.name, hasher),
-            payload: out.finish(),
-            needs: self.needs(),
-        })
+        true
     }
 
-    fn needs(&mut self) -> Arc<[(EnvoyType, Name)]> {
-        let needs = self.needs.get_or_insert_with(|| {
-            [EnvoyType::Cluster, EnvoyType::Endpoint]
-                .into_iter()
-                .flat_map(|ty| self.clusters.keys().map(move |name| (ty, Arc::clone(name))))
-                .collect()
-        });
-        Arc::clone(needs)
+    /// The route configurations as last assembled, each with the listener that it is for, or the
+    /// first of those.
+    pub(crate) fn items(&self) -> impl Iterator<Item = (usize, &Name, &Item<EnvoyType>)> {
+        let all = self.configurations.iter().enumerate();
+        all.filter_map(|(index, c)| Some((index, &c.name, c.item.as_ref()?)))
+    }
+
+    fn configuration(&mut self, listener: usize) -> &mut Configuration {
+        // One for each, or one for all.
+        let index = listener.min(self.configurations.len() - 1);
+        &mut self.configurations[index]
     }
 
     /// The listener with the most exact hostname that contains `hostname`.
@@ -313,10 +260,11 @@ impl Table {
             .map(|(index, _)| index)
     }
 
-    /// Makes the chains of all hosts.
-    fn rearrange(&mut self) {
-        self.is_rearranged = false;
-        for (hostname, host) in &mut self.hosts {
+    /// Makes the chains of all hosts of a configuration.
+    fn rearrange(&mut self, index: usize) {
+        let configuration = &mut self.configurations[index];
+        configuration.is_rearranged = false;
+        for (hostname, host) in &mut configuration.hosts {
             let own = &self.listeners[host.listener];
             let chain = std::iter::successors(Some(hostname.clone()), Hostname::parent)
                 .filter(|name| self.is_repeating || name != own || name == hostname)
@@ -332,7 +280,7 @@ impl Table {
     /// How many entries hosts repeat that are written for their listener's hostname.
     fn repeated(&self) -> usize {
         let mut hosts = vec![0; self.listeners.len()];
-        for (hostname, host) in &self.hosts {
+        for (hostname, host) in self.configurations.iter().flat_map(|c| &c.hosts) {
             if hostname != &self.listeners[host.listener] {
                 hosts[host.listener] += 1;
             }
@@ -360,35 +308,6 @@ impl Host {
             tree: Follower::default(),
         }
     }
-}
-
-fn version(name: &str, mut hasher: Sha256) -> Version {
-    hasher.update(name);
-    envoy::to_version(&hasher.finalize())
-}
-
-/// The header that tells backends the tags of the gateway, over whatever the client sent, framed
-/// as a field of the route configuration: said once, it costs Envoy nothing per route. Tags that no
-/// header can hold are not told.
-fn encode_tags_header(value: &str) -> Bytes {
-    let value = value.replace('%', "%%");
-    if refuse::header_value(&value).is_err() {
-        return Bytes::new();
-    }
-    let header = core::HeaderValueOption {
-        header: Some(core::HeaderValue {
-            key: TAGS_HEADER.to_owned(),
-            value,
-        }),
-        append_action: core::header_value_option::HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
-    };
-    let mut bytes = BytesMut::new();
-    assemble::put_field(
-        field::REQUEST_HEADERS_TO_ADD,
-        &header.encode_to_vec(),
-        &mut bytes,
-    );
-    bytes.freeze()
 }
 
 /// The only route of a host without routes: a page that says so, with status 404, framed as a
@@ -424,19 +343,22 @@ mod tests {
 
     use super::*;
     use crate::order::{PathKind, Source, Specificity};
-    use crate::plan::HostListener;
+    use crate::plan::{HostListener, Tls};
     use crate::view::Age;
 
     #[test]
     fn what_is_assembled_is_what_prost_would_encode() {
         let listener = |hostname: &str| HostListener {
             hostname: Hostname::parse(hostname).unwrap(),
-            tags: Tags::new(),
+            tags: Arc::new(Tags::new()),
+            shares_tags_with_http: false,
+            tls: Tls::None,
         };
         let port = Port {
             name: Name::from("edge:HTTP:80"),
             address: Ipv4Addr::LOCALHOST.into(),
             number: 80,
+            protocol: Protocol::Http,
             service: String::new(),
             connection_limit: 0,
             listeners: vec![listener("*"), listener("a.com"), listener("b.com")],
@@ -474,9 +396,12 @@ mod tests {
             }
         }
         let page = no_routes("nothing here");
-        let item = table
-            .assemble(&page, None)
-            .expect("the first time there is always one");
+        assert!(
+            table.assemble(&page, None),
+            "the first time there is always something new"
+        );
+        let (_, name, item) = table.items().next().unwrap();
+        assert_eq!(&**name, "edge:HTTP:80:*");
         let decoded = route::RouteConfiguration::decode(item.payload.to_bytes()).unwrap();
         let sizes: Vec<(&str, usize)> = decoded
             .virtual_hosts
@@ -488,6 +413,6 @@ mod tests {
             [("x.org", 150), ("b.com", 1), ("a.com", 100), ("*", 100)]
         );
         assert_eq!(decoded.encode_to_vec(), item.payload.to_bytes());
-        assert_eq!(table.assemble(&page, None), None, "nothing changed since");
+        assert!(!table.assemble(&page, None), "nothing changed since");
     }
 }

@@ -4,6 +4,8 @@
 //! routes per port, and the set of clusters in use. A changed route replaces its own entries; a
 //! changed Dataplane its services' endpoints; only a plan that routes depend on starts over.
 
+mod held;
+mod place;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,17 +22,20 @@ use sha2::{Digest as _, Sha256};
 
 use crate::clusters::Clusters;
 use crate::envoy;
+use crate::external::Site;
 use crate::finding::Finding;
-use crate::host::Hostname;
 use crate::listener;
-use crate::order::Position;
 use crate::plan::Plan;
 use crate::proxy::Proxy;
-use crate::route::{self, Context};
 use crate::runtime;
-use crate::table::{self, ListKey, Table};
+use crate::table::{self, Table};
+use crate::tcp::Backends;
 use crate::view::{Decoded, MeshView, ZoneView};
 use crate::{EnvoyType, Snapshot};
+
+use self::held::Held;
+pub use self::held::{Content, HeldBack};
+use self::place::Placed;
 
 /// What a proxy is offered, and what its operator should know.
 #[derive(Debug, Clone)]
@@ -58,28 +63,21 @@ pub struct Translator {
     /// The part of the view that was last looked at; nothing before the first time.
     seen: Option<MeshView>,
     plan: Plan,
-    /// One for each port of the plan.
-    tables: Vec<Table>,
+    /// The routes of HTTP ports, by position in the plan.
+    tables: BTreeMap<usize, Table>,
+    /// Where TCP ports send to.
+    backends: BTreeMap<usize, Backends>,
     routes: BTreeMap<ResourceName, Placed>,
     /// Routes with something to report, other than entries that are never reached.
     reported: BTreeSet<ResourceName>,
     clusters: Clusters,
     /// The encoded page of hosts without routes.
     no_routes: Bytes,
+    /// Whether there is another plan than when listeners were last encoded.
+    is_replanned: bool,
     items: [OrdMap<Name, Item<EnvoyType>>; 6],
     last: Translation,
-}
-
-/// A route resource that has entries, or findings.
-#[derive(Debug, Default)]
-struct Placed {
-    /// Port (position in the plan), list and position of each entry.
-    entries: Vec<(usize, ListKey, Arc<Position>)>,
-    /// Clusters that its entries name, by port.
-    clusters: Vec<(usize, Name)>,
-    /// Services that it sends requests to.
-    services: Vec<Arc<str>>,
-    findings: BTreeSet<Finding>,
+    held: Held,
 }
 
 impl Translator {
@@ -88,7 +86,9 @@ impl Translator {
         Self {
             seen: None,
             plan: Plan::default(),
-            tables: Vec::new(),
+            tables: BTreeMap::new(),
+            backends: BTreeMap::new(),
+            is_replanned: true,
             routes: BTreeMap::new(),
             reported: BTreeSet::new(),
             clusters: Clusters::default(),
@@ -98,6 +98,7 @@ impl Translator {
                 snapshot: Snapshot::empty(),
                 findings: Vec::new(),
             },
+            held: Held::default(),
             proxy,
         }
     }
@@ -118,10 +119,11 @@ impl Translator {
     /// from the other.
     pub fn update(&mut self, view: &ZoneView) -> Option<Translation> {
         let mesh = self.proxy.key().mesh();
-        let now = mesh
+        let mut now = mesh
             .and_then(|mesh| view.mesh(mesh))
             .cloned()
             .unwrap_or_default();
+        now.routes = self.held.apply(&now.routes);
         let before = self.seen.replace(now.clone());
         let is_first = before.is_none();
         let before = before.unwrap_or_default();
@@ -135,8 +137,9 @@ impl Translator {
             && !is_first
             && !is_dataplane_new;
         let starts_over = !is_planned && self.replan(&now, is_first);
-        if starts_over {
-            self.start_over();
+        let site = Site::of(&self.proxy);
+        if starts_over || site != *self.clusters.site() {
+            self.start_over(site);
             for (name, route) in &now.routes {
                 self.place(name, &Decoded::new(route), &now);
             }
@@ -157,15 +160,26 @@ impl Translator {
                 match change {
                     DiffItem::Update { new, .. } => self.clusters.refresh(new.0, &now),
                     DiffItem::Add(service, _) | DiffItem::Remove(service, _) => {
-                        self.clusters.refresh(service, &now);
-                        for route in self.clusters.routes(service) {
-                            self.note(&route, &now);
-                        }
+                        self.refresh(service, &now);
                     }
                 }
             }
+            for service in now.externals.changed_since(&before.externals) {
+                self.refresh(service, &now);
+            }
+            if !before.secrets.is_same(&now.secrets) {
+                self.clusters.refresh_externals(&now);
+            }
         }
         self.publish(view.revision(), &now, is_first)
+    }
+
+    /// Looks again at a service that may have come or gone.
+    fn refresh(&mut self, service: &str, now: &MeshView) {
+        self.clusters.refresh(service, now);
+        for route in self.clusters.routes(service) {
+            self.note(&route, now);
+        }
     }
 
     /// Takes the proxy's Dataplane from the view; one that is gone there stays as it was.
@@ -187,14 +201,9 @@ impl Translator {
         }
         let routes_alike = plan.routes_alike(&self.plan);
         self.plan = plan;
+        self.held.plan += 1;
         let ports = &self.plan.ports;
-        let items = ports.iter().map(|port| {
-            (
-                Arc::clone(&port.name),
-                listener::encode(port, &self.proxy.settings),
-            )
-        });
-        replace(&mut self.items[EnvoyType::Listener.index()], items);
+        self.is_replanned = true;
         let layer = [(Name::from(runtime::NAME), runtime::encode(ports))];
         replace(&mut self.items[EnvoyType::Runtime.index()], layer);
         let secrets = self.plan.secrets.iter();
@@ -203,133 +212,28 @@ impl Translator {
         is_first || !routes_alike
     }
 
-    fn start_over(&mut self) {
+    fn start_over(&mut self, site: Site) {
         let tags_header = &self.plan.tags_header;
-        let ports = self.plan.ports.iter();
-        self.tables = ports.map(|port| Table::new(port, tags_header)).collect();
+        let (http, tcp): (Vec<_>, Vec<_>) = self
+            .plan
+            .ports
+            .iter()
+            .enumerate()
+            .partition(|(_, port)| port.protocol.is_http());
+        let tables = http.into_iter();
+        self.tables = tables
+            .map(|(index, port)| (index, Table::new(port, tags_header)))
+            .collect();
+        let backends = tcp.into_iter();
+        self.backends = backends
+            .map(|(index, _)| (index, Backends::default()))
+            .collect();
+        self.is_replanned = true;
         self.routes.clear();
         self.reported.clear();
-        self.clusters = Clusters::default();
-        let names: BTreeSet<&Name> = self.tables.iter().map(|table| &table.name).collect();
-        let routes = &mut self.items[EnvoyType::Route.index()];
-        let is_kept = |name: &Name| names.contains(name);
-        *routes = std::mem::take(routes)
-            .into_iter()
-            .filter(|(name, _)| is_kept(name))
-            .collect();
+        self.clusters = Clusters::new(site);
         for ty in [EnvoyType::Cluster, EnvoyType::Endpoint] {
             self.items[ty.index()].clear();
-        }
-    }
-
-    /// Adds the entries of a route resource.
-    fn place(&mut self, name: &ResourceName, route: &Decoded<MeshGatewayRoute>, now: &MeshView) {
-        let mut placed = Placed::default();
-        let Some(http) = route::http(route) else {
-            return;
-        };
-        let hostnames = hostnames(route, &http.hostnames, &mut placed.findings);
-        let mut is_attached = false;
-        for (index, port) in self.plan.ports.iter().enumerate() {
-            let table = &mut self.tables[index];
-            let mut keys: BTreeSet<ListKey> = BTreeSet::new();
-            for (listener, at) in port.listeners.iter().enumerate() {
-                let selectors = &route.spec.selectors;
-                if !selectors
-                    .iter()
-                    .any(|s| tags::matches(&s.r#match, &at.tags))
-                {
-                    continue;
-                }
-                is_attached = true;
-                match &hostnames {
-                    None => keys.extend(table.places(listener, None)),
-                    Some(names) => {
-                        keys.extend(
-                            names
-                                .iter()
-                                .flat_map(|name| table.places(listener, Some(name))),
-                        );
-                    }
-                }
-            }
-            let mut compiled = None;
-            let mut clusters = BTreeMap::new();
-            for key in keys {
-                // Keys are sorted by listener, so each is compiled for once.
-                let (listener, entries) = compiled
-                    .take()
-                    .filter(|(listener, _)| *listener == key.0)
-                    .unwrap_or_else(|| {
-                        let context = Context {
-                            listener_tags: &port.listeners[key.0].tags,
-                            port: port.number,
-                        };
-                        let compiled = route::compile(route, http, &context, &mut placed.findings);
-                        clusters.extend(compiled.clusters);
-                        (key.0, compiled.entries)
-                    });
-                for (position, entry) in &entries {
-                    table.insert(&key, Arc::clone(position), entry.clone());
-                    placed
-                        .entries
-                        .push((index, key.clone(), Arc::clone(position)));
-                }
-                compiled = Some((listener, entries));
-            }
-            for (cluster, destination) in clusters {
-                table.use_cluster(&cluster);
-                self.clusters.acquire(&cluster, destination, now);
-                placed.clusters.push((index, cluster));
-            }
-        }
-        if is_attached {
-            if placed.entries.is_empty() && placed.findings.is_empty() {
-                placed.findings.insert(Finding::about(
-                    &route.resource,
-                    "conf.http.hostnames",
-                    "no listener of the gateway that this route selects serves any of its hostnames",
-                ));
-            }
-            if !placed.entries.is_empty() {
-                for service in route::services(http).into_keys() {
-                    placed
-                        .services
-                        .push(self.clusters.acquire_service(service, name));
-                }
-            }
-        } else {
-            placed.findings.clear();
-            if self.is_meant_for_proxy(route) {
-                placed.findings.insert(Finding::about(
-                    &route.resource,
-                    "selectors",
-                    "no listener of the gateway has all the tags that a selector of this route \
-                     asks for",
-                ));
-            } else {
-                return;
-            }
-        }
-        self.routes.insert(name.clone(), placed);
-        self.note(name, now);
-    }
-
-    /// Removes the entries of a route resource.
-    fn displace(&mut self, name: &ResourceName) {
-        let Some(placed) = self.routes.remove(name) else {
-            return;
-        };
-        self.reported.remove(name);
-        for (port, key, position) in &placed.entries {
-            self.tables[*port].remove(key, position);
-        }
-        for (port, cluster) in &placed.clusters {
-            self.tables[*port].release_cluster(cluster);
-            self.clusters.release(cluster);
-        }
-        for service in &placed.services {
-            self.clusters.release_service(service, name);
         }
     }
 
@@ -338,7 +242,8 @@ impl Translator {
         let Some(placed) = self.routes.get(name) else {
             return;
         };
-        let lacks_service = |service: &Arc<str>| !now.services.contains_key(service);
+        let site = self.clusters.site();
+        let lacks_service = |service: &Arc<str>| !now.has_service(service, site);
         if placed.findings.is_empty() && !placed.services.iter().any(lacks_service) {
             self.reported.remove(name);
         } else {
@@ -357,23 +262,59 @@ impl Translator {
                 .any(|s| service.is_some() && s.r#match.get(tags::SERVICE) == service)
     }
 
-    /// Puts together what changed.
-    fn publish(&mut self, revision: u64, now: &MeshView, is_first: bool) -> Option<Translation> {
+    /// Assembles the route configurations that changed; after a new plan, those that nobody is
+    /// served by any more are gone.
+    fn publish_routes(&mut self, is_replanned: bool) {
         let trees = self.proxy.trees();
-        for table in &mut self.tables {
-            if let Some(item) = table.assemble(&self.no_routes, trees) {
-                let items = &mut self.items[EnvoyType::Route.index()];
-                let is_same =
-                    |old: &Item<_>| old.version == item.version && old.needs == item.needs;
-                if !items.get(&table.name).is_some_and(is_same) {
-                    items.insert(Arc::clone(&table.name), item);
-                }
+        let items = &mut self.items[EnvoyType::Route.index()];
+        let mut wanted = BTreeSet::new();
+        for (index, table) in &mut self.tables {
+            let is_changed = table.assemble(&self.no_routes, trees);
+            if !is_changed && !is_replanned {
+                continue;
+            }
+            let listeners = &self.plan.ports[*index].listeners;
+            for (_, name, item) in table.items().filter(|(at, ..)| listeners[*at].is_served()) {
+                wanted.insert(Arc::clone(name));
+                put_item(items, name, Some(item.clone()));
             }
         }
+        if is_replanned {
+            keep(items, &wanted);
+        }
+    }
+
+    /// Encodes the listeners that changed.
+    fn publish_listeners(&mut self, is_replanned: bool, now: &MeshView) {
+        let items = &mut self.items[EnvoyType::Listener.index()];
+        let mut wanted = BTreeSet::new();
+        for (index, port) in self.plan.ports.iter().enumerate() {
+            let mut backends = self.backends.get_mut(&index);
+            let is_changed = backends.as_mut().is_some_and(|b| b.take_changes());
+            if is_changed || is_replanned {
+                let settings = &self.proxy.settings;
+                let item = listener::encode(port, backends.as_deref(), now.policies, settings);
+                put_item(items, &port.name, item);
+            }
+            wanted.insert(Arc::clone(&port.name));
+        }
+        if is_replanned {
+            keep(items, &wanted);
+        }
+    }
+
+    /// Puts together what changed.
+    fn publish(&mut self, revision: u64, now: &MeshView, is_first: bool) -> Option<Translation> {
+        let is_replanned = std::mem::take(&mut self.is_replanned);
+        self.publish_routes(is_replanned);
+        self.publish_listeners(is_replanned, now);
         for (name, cluster) in self.clusters.take_changes() {
             for (ty, payload) in [
                 (EnvoyType::Cluster, cluster.as_ref().map(|c| &c.cluster)),
-                (EnvoyType::Endpoint, cluster.as_ref().map(|c| &c.endpoints)),
+                (
+                    EnvoyType::Endpoint,
+                    cluster.as_ref().and_then(|c| c.endpoints.as_ref()),
+                ),
             ] {
                 put(&mut self.items[ty.index()], &name, payload.cloned());
             }
@@ -397,68 +338,49 @@ impl Translator {
     }
 }
 
-/// The hostnames of a route; `None` when it names none. What is no hostname is reported.
-fn hostnames(
-    route: &Decoded<MeshGatewayRoute>,
-    texts: &[String],
-    findings: &mut BTreeSet<Finding>,
-) -> Option<BTreeSet<Hostname>> {
-    if texts.is_empty() {
-        return None;
-    }
-    let mut names = BTreeSet::new();
-    for (index, text) in texts.iter().enumerate() {
-        match Hostname::parse(text) {
-            Some(name) => {
-                names.insert(name);
-            }
-            None => {
-                findings.insert(Finding::about(
-                    &route.resource,
-                    format!("conf.http.hostnames[{index}]"),
-                    format!("{text:?} is not a hostname; it is left out"),
-                ));
-            }
-        }
-    }
-    Some(names)
-}
-
 /// Replaces the items of a type by these, keeping what is equal.
 fn replace(
     items: &mut OrdMap<Name, Item<EnvoyType>>,
     wanted: impl IntoIterator<Item = (Name, Bytes)>,
 ) {
     let wanted: BTreeMap<Name, Bytes> = wanted.into_iter().collect();
-    let gone: Vec<Name> = items
-        .keys()
-        .filter(|name| !wanted.contains_key(*name))
-        .cloned()
-        .collect();
-    for name in gone {
-        items.remove(&name);
-    }
+    keep(items, &wanted.keys().map(Arc::clone).collect());
     for (name, payload) in wanted {
         put(items, &name, Some(payload));
     }
 }
 
+/// Removes all items but these.
+fn keep(items: &mut OrdMap<Name, Item<EnvoyType>>, wanted: &BTreeSet<Name>) {
+    let names = items.keys();
+    let gone: Vec<Name> = names
+        .filter(|name| !wanted.contains(*name))
+        .cloned()
+        .collect();
+    for name in gone {
+        items.remove(&name);
+    }
+}
+
 /// Puts an item that needs nothing, unless it is there already; or removes it.
 fn put(items: &mut OrdMap<Name, Item<EnvoyType>>, name: &Name, payload: Option<Bytes>) {
-    let Some(payload) = payload else {
-        if items.contains_key(name) {
-            items.remove(name);
-        }
-        return;
-    };
-    let version = envoy::to_version(&Sha256::digest(&payload));
-    if items.get(name).is_some_and(|item| item.version == version) {
-        return;
-    }
-    let item = Item {
-        version,
+    let item = payload.map(|payload| Item {
+        version: envoy::to_version(&Sha256::digest(&payload)),
         payload: payload.into(),
         needs: Arc::default(),
-    };
-    items.insert(Arc::clone(name), item);
+    });
+    put_item(items, name, item);
+}
+
+/// Puts an item, unless it is there already; or removes it.
+fn put_item(items: &mut OrdMap<Name, Item<EnvoyType>>, name: &Name, item: Option<Item<EnvoyType>>) {
+    match item {
+        Some(item) if items.get(name) != Some(&item) => {
+            items.insert(Arc::clone(name), item);
+        }
+        None if items.contains_key(name) => {
+            items.remove(name);
+        }
+        Some(_) | None => {}
+    }
 }

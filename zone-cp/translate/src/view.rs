@@ -16,6 +16,8 @@ use mesh_proto::mesh::dataplane::networking::inbound::State;
 use mesh_proto::mesh::{Dataplane, MeshGateway};
 
 use crate::certificate::SecretView;
+use crate::external::{ExternalView, Site};
+use crate::policy::Policies;
 
 /// The resources of a zone that shape the configuration of gateways. Cloning is cheap.
 #[derive(Debug, Clone, Default)]
@@ -86,6 +88,7 @@ fn is_read(ty: ResourceType) -> bool {
         ResourceType::MeshGateway
             | ResourceType::MeshGatewayRoute
             | ResourceType::Dataplane
+            | ResourceType::ExternalService
             | ResourceType::Secret
     )
 }
@@ -100,8 +103,12 @@ pub(crate) struct MeshView {
     pub(crate) dataplanes: OrdMap<ResourceName, Arc<Resource>>,
     /// Endpoints by service.
     pub(crate) services: OrdMap<Arc<str>, Service>,
+    /// Services outside of the mesh.
+    pub(crate) externals: ExternalView,
     /// Certificates and what they are made of.
     pub(crate) secrets: SecretView,
+    /// What is decided about traffic.
+    pub(crate) policies: Policies,
 }
 
 impl MeshView {
@@ -125,6 +132,7 @@ impl MeshView {
                 }
                 self.dataplanes.insert(name.clone(), Arc::clone(resource));
             }
+            ResourceType::ExternalService => self.externals.put(resource),
             ResourceType::Secret => self.secrets.put(resource),
             _ => {}
         }
@@ -142,6 +150,7 @@ impl MeshView {
                 self.remove_endpoints(key.name());
                 self.dataplanes.remove(key.name());
             }
+            ResourceType::ExternalService => self.externals.delete(key.name()),
             ResourceType::Secret => self.secrets.delete(key.name()),
             _ => {}
         }
@@ -167,7 +176,13 @@ impl MeshView {
             && self.routes.ptr_eq(&other.routes)
             && self.dataplanes.ptr_eq(&other.dataplanes)
             && self.services.ptr_eq(&other.services)
+            && self.externals.is_same(&other.externals)
             && self.secrets.is_same(&other.secrets)
+    }
+
+    /// Whether something offers a service to proxies at `site`.
+    pub(crate) fn has_service(&self, service: &str, site: &Site) -> bool {
+        self.services.contains_key(service) || self.externals.has(service, site)
     }
 
     /// The endpoints of a service that Envoy can be told of.

@@ -30,6 +30,19 @@ impl ZoneView {
         sources
     }
 
+    /// The files of the control plane's host that certificates are in, for which mesh.
+    pub fn certificate_files(&self) -> BTreeSet<(MeshName, String)> {
+        let mut files = BTreeSet::new();
+        for (mesh, view) in self.meshes() {
+            each_source(view, |source, _| {
+                if let Source::File(path) = source {
+                    files.insert((mesh.clone(), path));
+                }
+            });
+        }
+        files
+    }
+
     /// The certificate that is written at a source now, whatever [`Self::set_certificate`] says.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use mesh_model::ResourceType;
 use mesh_proto::mesh::MeshGatewayRoute;
 
 use super::Translator;
+use crate::external::Site;
 use crate::finding::{Finding, MAX_FINDINGS};
 use crate::order::Position;
 use crate::route;
@@ -11,11 +12,11 @@ use crate::table::Table;
 use crate::view::{Decoded, MeshView};
 
 impl Translator {
-    /// Everything to report, up to the limit: about the gateway, then routes and their services,
+    /// Everything to report, up to the limit: what Envoy refuses, about the gateway, then routes and their services,
     /// then what is never reached.
     pub(super) fn findings(&self, now: &MeshView) -> Vec<Finding> {
         let repetition = self.plan.gateway.iter().flat_map(|gateway| {
-            let full = self.tables.iter().filter(|table| !table.is_repeating());
+            let full = self.tables.values().filter(|table| !table.is_repeating());
             full.map(move |table| {
                 Finding::about(
                     gateway,
@@ -31,17 +32,15 @@ impl Translator {
         let routes = self.reported.iter().flat_map(|name| {
             let placed = &self.routes[name];
             let route = now.routes.get(name).map(Decoded::new);
-            let unknown = route.map(|route| unknown_services(&route, now));
+            let unknown = route.map(|route| unknown_services(&route, now, self.clusters.site()));
             let unknown = unknown.into_iter().flatten();
             placed.findings.iter().cloned().chain(unknown)
         });
-        let shadows = self.tables.iter().flat_map(Table::shadowed);
+        let shadows = self.tables.values().flat_map(Table::shadowed);
         let shadows = shadows.filter_map(|(hidden, first)| shadow(hidden, first, now));
         let endpoints = self.clusters.findings();
-        self.plan
-            .findings
-            .iter()
-            .cloned()
+        self.held_findings()
+            .chain(self.plan.findings.iter().cloned())
             .chain(repetition)
             .chain(routes)
             .chain(endpoints)
@@ -51,15 +50,19 @@ impl Translator {
     }
 }
 
-/// A finding for each service of a route that no Dataplane offers.
-fn unknown_services(route: &Decoded<MeshGatewayRoute>, now: &MeshView) -> Vec<Finding> {
-    let services = route::http(route).map(route::services).unwrap_or_default();
+/// A finding for each service of a route that neither a Dataplane nor an ExternalService offers.
+fn unknown_services(
+    route: &Decoded<MeshGatewayRoute>,
+    now: &MeshView,
+    site: &Site,
+) -> Vec<Finding> {
+    let services = route::conf(route).map(route::services).unwrap_or_default();
     services
         .into_iter()
-        .filter(|(service, _)| !now.services.contains_key(*service))
+        .filter(|(service, _)| !now.has_service(service, site))
         .map(|(service, path)| {
             let message =
-                format!("no Dataplane offers the service {service:?}; requests sent there get 503");
+                format!("no Dataplane or ExternalService offers the service {service:?}; requests sent there get 503");
             Finding::about(&route.resource, path, message)
         })
         .collect()

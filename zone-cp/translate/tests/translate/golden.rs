@@ -9,7 +9,7 @@ use zone_translate::{render, translate};
 use crate::fixture;
 
 /// Each case, and the types of resources that it is about.
-const CASES: [(&str, &[&str]); 11] = [
+const CASES: [(&str, &[&str]); 14] = [
     ("listener", &["runtime", "listeners", "routes"]),
     ("matches", &["routes"]),
     ("order", &["routes"]),
@@ -21,6 +21,9 @@ const CASES: [(&str, &[&str]); 11] = [
     ("two-gateways", &["runtime", "routes"]),
     ("filters", &["routes"]),
     ("refused", &["routes"]),
+    ("external-service", &["clusters", "endpoints", "routes"]),
+    ("external-service-tls", &["clusters", "endpoints"]),
+    ("external-service-refused", &["clusters", "endpoints"]),
 ];
 
 #[test]

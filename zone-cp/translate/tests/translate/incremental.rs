@@ -2,12 +2,13 @@
 //! happened before; and what it offers is consistent in itself.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use mesh_delta::TypeSet as _;
 use mesh_model::tags::Tags;
 use mesh_model::{
-    Key, MeshName, Resource, ResourceName, ResourceType, Spec, SpecMessage, Timestamp, labels,
+    Key, MeshName, Resource, ResourceName, ResourceType, Spec, SpecMessage, Timestamp, ZoneName,
+    labels,
 };
 use mesh_proto::mesh::dataplane::Networking;
 use mesh_proto::mesh::dataplane::networking::gateway::GatewayType;
@@ -17,9 +18,14 @@ use mesh_proto::mesh::mesh_gateway::{self, Listener};
 use mesh_proto::mesh::mesh_gateway_route::http_route::r#match::{Header, Path, path};
 use mesh_proto::mesh::mesh_gateway_route::http_route::{Match, Rule};
 use mesh_proto::mesh::mesh_gateway_route::{Backend, Conf, HttpRoute, conf};
-use mesh_proto::mesh::{Dataplane, MeshGateway, MeshGatewayRoute, Selector};
+use mesh_proto::mesh::{
+    Dataplane, ExternalService, MeshGateway, MeshGatewayRoute, Selector, external_service,
+};
+use mesh_proto::system::{DataSource, Secret, data_source};
 use proptest::prelude::*;
-use zone_translate::{EnvoyType, Proxy, Snapshot, Translation, Translator, ZoneView, translate};
+use zone_translate::{
+    EnvoyType, Proxy, Snapshot, Translation, Translator, ZoneView, render, translate,
+};
 
 fn key(ty: ResourceType, name: &str) -> Key {
     let mesh = MeshName::parse("default").expect("a name");
@@ -79,7 +85,8 @@ fn own_dataplane(team: &str) -> Arc<Resource> {
         r#type: GatewayType::Builtin.into(),
     };
     let networking = Networking {
-        address: "10.0.0.9".to_owned(),
+        // Names are resolved to addresses of its family.
+        address: if team == "red" { "10.0.0.9" } else { "fd00::9" }.to_owned(),
         gateway: Some(gateway),
         ..Default::default()
     };
@@ -233,6 +240,56 @@ fn backend() -> impl Strategy<Value = Event> {
     })
 }
 
+fn external() -> impl Strategy<Value = Event> {
+    let address = prop::sample::select(&["192.0.2.1:80", "a.example:80", "a.example"][..]);
+    let tls = prop::sample::select(&[None, Some(None), Some(Some("ca-0")), Some(Some("ca-1"))][..]);
+    let tagged = (any::<bool>(), any::<bool>(), any::<bool>());
+    (0_u8..3, 0_u8..3, address, tls, tagged).prop_map(
+        |(name, service, address, ca, (is_v1, is_grpc, is_elsewhere))| {
+            let mut tags = tags(&[("kuma.io/service", &format!("s{service}"))]);
+            let more = [
+                ("version", "v1", is_v1),
+                ("kuma.io/protocol", "grpc", is_grpc),
+                ("kuma.io/zone", "elsewhere", is_elsewhere),
+            ];
+            let more = more.into_iter().filter(|(.., is_there)| *is_there);
+            tags.extend(more.map(|(key, value, _)| (key.to_owned(), value.to_owned())));
+            let tls = ca.map(|ca| external_service::networking::Tls {
+                enabled: true,
+                ca_cert: ca.map(|name| DataSource {
+                    r#type: Some(data_source::Type::Secret(name.to_owned())),
+                }),
+                ..Default::default()
+            });
+            let spec = ExternalService {
+                networking: Some(external_service::Networking {
+                    address: address.to_owned(),
+                    tls,
+                    ..Default::default()
+                }),
+                tags,
+            };
+            let key = key(ResourceType::ExternalService, &format!("external-{name}"));
+            Event::Put(resource(key, None, &spec))
+        },
+    )
+}
+
+fn secret() -> impl Strategy<Value = Event> {
+    static AUTHORITY: LazyLock<String> = LazyLock::new(|| {
+        let authority = rcgen::generate_simple_self_signed(["ca".to_owned()]);
+        authority.expect("a certificate").cert.pem()
+    });
+    (0_u8..2, any::<bool>()).prop_map(|(name, is_good)| {
+        let text = if is_good { AUTHORITY.as_str() } else { "bad" };
+        let spec = Secret {
+            data: Some(text.as_bytes().to_vec()),
+        };
+        let key = key(ResourceType::Secret, &format!("ca-{name}"));
+        Event::Put(resource(key, None, &spec))
+    })
+}
+
 fn event() -> impl Strategy<Value = Event> {
     let deleted = prop::sample::select(
         &[
@@ -244,14 +301,20 @@ fn event() -> impl Strategy<Value = Event> {
             (ResourceType::Dataplane, "backend-0"),
             (ResourceType::Dataplane, "backend-1"),
             (ResourceType::Dataplane, "gw"),
+            (ResourceType::ExternalService, "external-0"),
+            (ResourceType::ExternalService, "external-1"),
+            (ResourceType::ExternalService, "external-2"),
+            (ResourceType::Secret, "ca-0"),
         ][..],
     );
     prop_oneof![
         2 => gateway(),
         8 => route(),
         4 => backend(),
+        4 => external(),
+        1 => secret(),
         1 => prop::sample::select(&["red", "blue"][..]).prop_map(|team| Event::Put(own_dataplane(team))),
-        3 => deleted.prop_map(|(ty, name)| Event::Delete(key(ty, name))),
+        4 => deleted.prop_map(|(ty, name)| Event::Delete(key(ty, name))),
         8 => Just(Event::Look),
     ]
 }
@@ -286,13 +349,24 @@ fn assert_same(followed: &Translation, scratch: &Translation) {
     assert_eq!(followed.findings, scratch.findings);
 }
 
-/// No item needs what is not offered, and nothing is offered that no route needs.
+/// No item needs what is not offered (endpoints of clusters that know them apart), and nothing is offered that no route needs.
 fn assert_consistent(snapshot: &Snapshot) {
     let all = items(snapshot);
+    let rendered = render::resources(snapshot);
+    let clusters = rendered["clusters"].as_array().into_iter().flatten();
+    let with_endpoints: Vec<_> = clusters
+        .filter(|cluster| cluster["load_assignment"].is_object())
+        .map(|cluster| &cluster["name"])
+        .collect();
     let mut needed = BTreeMap::new();
     for ((ty, name), item) in &all {
         for (needed_ty, needed_name) in item.needs.iter() {
             let need = (*needed_ty, &**needed_name);
+            if *needed_ty == EnvoyType::Endpoint
+                && with_endpoints.iter().any(|name| *name == need.1)
+            {
+                continue;
+            }
             assert!(all.contains_key(&need), "{ty:?} {name} needs {need:?}");
             needed.insert(need, ());
         }
@@ -318,14 +392,10 @@ proptest! {
     #[test]
     fn following_a_view_gives_what_translating_it_from_scratch_gives(
         events in prop::collection::vec(event(), 1..40),
-        tree in prop::option::of(0_usize..4),
     ) {
         let mut view = ZoneView::default();
-        let mut proxy = Proxy::new(own_dataplane("red"), None);
-        proxy.envoy_version = Some((1, 36));
-        proxy.settings.route_tree_threshold = tree;
-        proxy.settings.route_tree_bucket = 1 + tree.unwrap_or_default();
-        let mut translator = Translator::new(proxy);
+        let zone = ZoneName::parse("here").expect("a name");
+        let mut translator = Translator::new(Proxy::new(own_dataplane("red"), Some(zone)));
         for event in events.into_iter().chain([Event::Look]) {
             match event {
                 Event::Put(resource) => view.put(&resource),
