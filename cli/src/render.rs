@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use mesh_model::{Key, MeshName, Resource, ResourceName, ResourceType, Timestamp, ZoneName};
 use mesh_proto::mesh::Dataplane;
 use mesh_proto::mesh::dataplane::networking::gateway::GatewayType;
-use zone_translate::{EnvoyType, Proxy, Source, Translation, ZoneView, render};
+use zone_translate::{EnvoyType, Proxy, Translation, ZoneView, render};
 
 use crate::apply::load;
 use crate::documents::{self, Item, Variable};
@@ -126,16 +126,14 @@ fn translate(
     ))
 }
 
-/// Reads the certificate files that the gateways name, as a control plane would.
+/// Reads the files that certificates are in, as a control plane would.
 fn read_files(view: &mut ZoneView) {
-    for (mesh, source) in view.certificate_sources() {
-        if let Source::File(path) = source {
-            let read = std::fs::read(&path);
-            let read = read
-                .map(Into::into)
-                .map_err(|error| error.kind().to_string());
-            view.set_file(&mesh, &path, Some(read));
-        }
+    for (mesh, path) in view.certificate_files() {
+        let read = std::fs::read(&path);
+        let read = read
+            .map(Into::into)
+            .map_err(|error| error.kind().to_string());
+        view.set_file(&mesh, &path, Some(read));
     }
 }
 

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_model::{Key, ResourceType, Timestamp};
+use mesh_model::{Key, MeshName, ResourceType, Timestamp};
 use mesh_runtime::clock;
 use mesh_runtime::shutdown::Shutdown;
 use parking_lot::Mutex;
@@ -59,6 +59,8 @@ struct State {
     entries: BTreeMap<Id, Entry>,
     /// Of an earlier run, until their sources are named again.
     leftovers: BTreeMap<Id, Arc<Certificate>>,
+    /// The files that the view has, for which mesh.
+    named: BTreeSet<(MeshName, String)>,
     files: Files,
     /// Files that have changed since the last look of [`Certificates::follow`].
     read: BTreeMap<String, Read>,
@@ -80,18 +82,24 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Touched {
     gateways: bool,
+    /// What may name files.
+    files: bool,
     secrets: BTreeSet<Id>,
 }
 
 impl Touched {
     fn is_nothing(&self) -> bool {
-        !self.gateways && self.secrets.is_empty()
+        !self.gateways && !self.files && self.secrets.is_empty()
     }
 
     /// Takes note of a changed resource.
     pub(crate) fn note(&mut self, key: &Key) {
         match (key.ty(), key.mesh()) {
-            (ResourceType::MeshGateway, _) => self.gateways = true,
+            (ResourceType::MeshGateway, _) => {
+                self.gateways = true;
+                self.files = true;
+            }
+            (ResourceType::ExternalService, _) => self.files = true,
             (ResourceType::Secret, Some(mesh)) => {
                 let source = Source::Secret(key.name().to_string());
                 self.secrets.insert((mesh.clone(), source));
@@ -157,14 +165,16 @@ impl Certificates {
             return;
         }
         let mut due = touched.secrets;
+        if touched.files {
+            state.name_files(view);
+        }
         if touched.gateways {
             state.name(view, &mut due);
         }
         for (path, read) in std::mem::take(&mut state.read) {
-            let is_it = |id: &&Id| matches!(&id.1, Source::File(at) if *at == path);
-            for id in state.entries.keys().filter(is_it) {
-                view.set_file(&id.0, &path, Some(read.clone()));
-                due.insert(id.clone());
+            for (mesh, _) in state.named.iter().filter(|(_, named)| *named == path) {
+                view.set_file(mesh, &path, Some(read.clone()));
+                due.insert((mesh.clone(), Source::File(path.clone())));
             }
         }
         if std::mem::take(&mut state.is_due) {
@@ -284,10 +294,6 @@ impl State {
         for id in gone {
             self.entries.remove(&id);
             view.set_certificate(&id.0, &id.1, None);
-            if let Source::File(path) = &id.1 {
-                view.set_file(&id.0, path, None);
-                self.files.release(path);
-            }
             self.unkept.insert(id, None);
         }
         for id in named {
@@ -295,7 +301,11 @@ impl State {
             let is_inline = matches!(id.1, Source::Inline { .. });
             let is_new = !self.entries.contains_key(&id);
             if is_new {
-                self.take_up(view, &id);
+                let entry = Entry {
+                    last_good: self.leftovers.remove(&id),
+                    ..Entry::default()
+                };
+                self.entries.insert(id.clone(), entry);
             }
             if is_new || is_inline {
                 due.insert(id);
@@ -303,18 +313,21 @@ impl State {
         }
     }
 
-    fn take_up(&mut self, view: &mut ZoneView, id: &Id) {
-        if let Source::File(path) = &id.1 {
-            // At once, although reading may wait for a disk: a gateway that is here again after
-            // a restart is not to lose the listener until the file is read.
-            let read = self.files.acquire(path);
-            view.set_file(&id.0, path, Some(read));
+    /// Reads the files that are named from now on, and lets go of the others.
+    ///
+    /// At once, although reading may wait for a disk: a gateway that comes back after a restart
+    /// is not to lose its listener until the file is read.
+    fn name_files(&mut self, view: &mut ZoneView) {
+        let named = view.certificate_files();
+        for (mesh, path) in self.named.difference(&named) {
+            view.set_file(mesh, path, None);
+            self.files.release(path);
         }
-        let entry = Entry {
-            last_good: self.leftovers.remove(id),
-            ..Entry::default()
-        };
-        self.entries.insert(id.clone(), entry);
+        for (mesh, path) in named.difference(&self.named) {
+            let read = self.files.acquire(path);
+            view.set_file(mesh, path, Some(read));
+        }
+        self.named = named;
     }
 
     /// Decides what is used of a source. The view stays as it is if that is what it was.

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-use mesh_model::{MeshName, Resource, ResourceName, Spec};
+use mesh_model::{Resource, ResourceName, Spec};
 use mesh_proto::mesh::MeshGateway;
 use mesh_proto::mesh::mesh_gateway::listener::Protocol;
 use mesh_proto::mesh::mesh_gateway::tls::{Conf as TlsConf, Mode};
