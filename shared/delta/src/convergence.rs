@@ -7,6 +7,7 @@
 
 mod envoy;
 mod own;
+mod world;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

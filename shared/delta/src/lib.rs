@@ -52,6 +52,7 @@ mod policy;
 mod receiver;
 mod sender;
 mod snapshot;
+mod world;
 
 #[cfg(test)]
 mod convergence;
@@ -66,3 +67,4 @@ pub use policy::{OnNack, Policy};
 pub use receiver::{Apply, Mode, Receiver, Resume, Verdict};
 pub use sender::{Counters, Event, Rejected, Sender, Subscribed, TypeStatus};
 pub use snapshot::{Item, Name, Snapshot, TypeSet, Version};
+pub use world::{World, WorldRequest, WorldResponse};

@@ -20,6 +20,10 @@ pub struct Policy {
     pub need_timeout: Duration,
     /// The most entries in a response that need not be complete. For peers that announced it.
     pub max_chunk: Option<NonZeroUsize>,
+    /// Whether the receiver can be told that an item of a type that is not
+    /// [whole](crate::TypeSet::is_whole) is gone. If not, it holds such an item until it
+    /// unsubscribes from the name.
+    pub removes_named: bool,
     /// The most names of one type that a receiver may subscribe to: each is remembered, whether
     /// it exists or not. Who goes beyond loses the stream.
     pub max_names: usize,
@@ -59,6 +63,7 @@ impl Policy {
             linger: Duration::ZERO,
             need_timeout: Duration::from_secs(5),
             max_chunk: None,
+            removes_named: true,
             max_names: 100_000,
         }
     }
@@ -68,6 +73,14 @@ impl Policy {
         Self {
             linger: Duration::from_secs(5),
             ..Self::own()
+        }
+    }
+
+    /// Towards an Envoy that speaks [state of the world](crate::World).
+    pub fn envoy_world() -> Self {
+        Self {
+            removes_named: false,
+            ..Self::envoy()
         }
     }
 

@@ -123,6 +123,38 @@ impl<T: TypeSet> Sender<T> {
         true
     }
 
+    /// What is offered; `None` before the first offer.
+    pub fn offered(&self) -> Option<&Snapshot<T>> {
+        self.offered.as_ref()
+    }
+
+    /// What the receiver holds under these names may be gone: a response that lacks them is on its
+    /// way.
+    pub(crate) fn lose<'a>(&mut self, ty: T, names: impl IntoIterator<Item = &'a Name>) {
+        let state = &mut self.types[ty.index()];
+        for name in names {
+            if let Some(entry) = state.entries.get_mut(name) {
+                let held = entry.held.take();
+                entry.doubt(held);
+            }
+        }
+        self.is_settled = false;
+    }
+
+    /// The open response of a type was never sent, and is decided anew.
+    pub(crate) fn retract(&mut self, ty: T) {
+        let Some(offered) = &self.offered else {
+            return;
+        };
+        self.types[ty.index()].retract(offered.items(ty));
+        self.is_settled = false;
+    }
+
+    /// How it treats its receiver.
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// The revision of what is offered; `None` before the first offer.
     pub fn revision(&self) -> Option<u64> {
         self.offered.as_ref().map(Snapshot::revision)
@@ -204,6 +236,19 @@ impl<T: TypeSet> Sender<T> {
     /// after `poll` returned `None`.
     pub fn next_deadline(&self) -> Option<Time> {
         self.deadline
+    }
+
+    /// Sends a rejected item again as it is: for a refusal that was not about what it says.
+    pub fn try_again(&mut self, ty: T, name: &Name) {
+        let Some(offered) = &self.offered else {
+            return;
+        };
+        let state = &mut self.types[ty.index()];
+        let entry = state.entries.get(name);
+        if entry.is_some_and(|entry| matches!(entry.phase, Phase::Rejected { .. })) {
+            state.settle(name, offered.items(ty).get(name));
+            self.is_settled = false;
+        }
     }
 
     fn record_waits(&mut self, now: Time, waits: Vec<(T, Name, Step<T>)>) {

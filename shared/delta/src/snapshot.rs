@@ -30,6 +30,12 @@ pub trait TypeSet: Copy + Debug + Eq + Hash + Ord + Send + Sync + 'static {
         None
     }
 
+    /// Whether a [state-of-the-world](crate::World) response holds every item of the type, so that
+    /// what it lacks is gone. In xDS these are clusters and listeners.
+    fn is_whole(self) -> bool {
+        false
+    }
+
     /// Whether removals of this type linger once no held item refers to the name.
     fn lingers(self) -> bool {
         false

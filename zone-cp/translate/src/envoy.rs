@@ -115,6 +115,10 @@ impl TypeSet for EnvoyType {
         (self == Self::Cluster).then_some(Self::Endpoint)
     }
 
+    fn is_whole(self) -> bool {
+        matches!(self, Self::Cluster | Self::Listener)
+    }
+
     fn lingers(self) -> bool {
         matches!(self, Self::Cluster | Self::Endpoint)
     }

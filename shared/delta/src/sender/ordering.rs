@@ -131,7 +131,8 @@ impl<'a, T: TypeSet> Order<'a, T> {
         let Some(entry) = entry.filter(|entry| entry.may_be_held()) else {
             return Step::Remove; // The answer to who asked for a name that does not exist.
         };
-        if self.is_needed(ty, name) {
+        let can_be_said = self.policy.removes_named || ty.is_whole();
+        if !can_be_said || self.is_needed(ty, name) {
             return Step::Deferred { until: None };
         }
         if !ty.lingers() {
