@@ -1,323 +1,18 @@
 //! A translator that follows a view offers what a translation from scratch does, whatever
-//! happened before; and what it offers is consistent in itself.
+//! happened before; what it offers is consistent in itself, and depends on the resources alone.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use mesh_delta::TypeSet as _;
-use mesh_model::tags::Tags;
-use mesh_model::{
-    Key, MeshName, Resource, ResourceName, ResourceType, Spec, SpecMessage, Timestamp, ZoneName,
-    labels,
-};
-use mesh_proto::mesh::dataplane::Networking;
-use mesh_proto::mesh::dataplane::networking::gateway::GatewayType;
-use mesh_proto::mesh::dataplane::networking::{Gateway, Inbound};
-use mesh_proto::mesh::mesh_gateway::listener::{Protocol, Resources};
-use mesh_proto::mesh::mesh_gateway::{self, Listener};
-use mesh_proto::mesh::mesh_gateway_route::http_route::r#match::{Header, Path, path};
-use mesh_proto::mesh::mesh_gateway_route::http_route::{Match, Rule};
-use mesh_proto::mesh::mesh_gateway_route::{Backend, Conf, HttpRoute, conf};
-use mesh_proto::mesh::{
-    Dataplane, ExternalService, MeshGateway, MeshGatewayRoute, Selector, external_service,
-};
-use mesh_proto::system::{DataSource, Secret, data_source};
+use mesh_model::{Key, Resource, ResourceType, ZoneName};
 use proptest::prelude::*;
+use serde_json::Value;
 use zone_translate::{
     EnvoyType, Proxy, Snapshot, Translation, Translator, ZoneView, render, translate,
 };
 
-fn key(ty: ResourceType, name: &str) -> Key {
-    let mesh = MeshName::parse("default").expect("a name");
-    Key::in_mesh(ty, mesh, ResourceName::parse(name).expect("a name"))
-}
-
-fn resource<M: SpecMessage>(key: Key, created: Option<u8>, spec: &M) -> Arc<Resource> {
-    let label = created.map(|at| (labels::CREATED.to_owned(), at.to_string()));
-    let spec = Spec::encode(key.ty(), spec);
-    let epoch = Timestamp::EPOCH;
-    Arc::new(Resource::new(
-        key,
-        label.into_iter().collect(),
-        spec,
-        epoch,
-        epoch,
-    ))
-}
-
-fn tags(pairs: &[(&str, &str)]) -> Tags {
-    pairs
-        .iter()
-        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-        .collect()
-}
-
-fn selector(tags: Tags) -> Selector {
-    Selector { r#match: tags }
-}
-
-/// What happens to a zone's resources.
-#[derive(Debug, Clone)]
-enum Event {
-    Put(Arc<Resource>),
-    Delete(Key),
-    /// The translator looks at the view.
-    Look,
-}
-
-fn hostname() -> impl Strategy<Value = String> {
-    let names = [
-        "",
-        "*",
-        "a.example.com",
-        "b.example.com",
-        "*.example.com",
-        "*.com",
-        "x.org",
-        "a..b",
-    ];
-    prop::sample::select(names.to_vec()).prop_map(str::to_owned)
-}
-
-fn own_dataplane(team: &str) -> Arc<Resource> {
-    let gateway = Gateway {
-        tags: tags(&[("kuma.io/service", "edge"), ("team", team)]),
-        r#type: GatewayType::Builtin.into(),
-    };
-    let networking = Networking {
-        // Names are resolved to addresses of its family.
-        address: if team == "red" { "10.0.0.9" } else { "fd00::9" }.to_owned(),
-        gateway: Some(gateway),
-        ..Default::default()
-    };
-    let spec = Dataplane {
-        networking: Some(networking),
-        ..Default::default()
-    };
-    resource(key(ResourceType::Dataplane, "gw"), None, &spec)
-}
-
-fn gateway() -> impl Strategy<Value = Event> {
-    let listener = (
-        hostname(),
-        1_u32..3,
-        prop::sample::select(&["a", "b"][..]),
-        0_u32..2,
-    );
-    let listener = listener.prop_map(|(hostname, port, vhost, connection_limit)| Listener {
-        hostname,
-        port: 8000 + port,
-        protocol: Protocol::Http.into(),
-        tags: tags(&[("vhost", vhost)]),
-        resources: Some(Resources { connection_limit }),
-        ..Default::default()
-    });
-    let listeners = prop::collection::vec(listener, 1..5);
-    (0_u8..2, prop::option::of(0_u8..3), any::<bool>(), listeners).prop_map(
-        |(name, created, is_exact, listeners)| {
-            let service = if is_exact { "edge" } else { "*" };
-            let spec = MeshGateway {
-                selectors: vec![selector(tags(&[("kuma.io/service", service)]))],
-                tags: Tags::new(),
-                conf: Some(mesh_gateway::Conf { listeners }),
-            };
-            let key = key(ResourceType::MeshGateway, &format!("edge-{name}"));
-            Event::Put(resource(key, created, &spec))
-        },
-    )
-}
-
-fn rule() -> impl Strategy<Value = Rule> {
-    use path::MatchType::{Exact, Prefix, Regex};
-    let paths = [
-        (Exact, "/a"),
-        (Exact, "/a/b"),
-        (Prefix, "/"),
-        (Prefix, "/a"),
-        (Regex, "/.*"),
-        (Regex, "("),
-    ];
-    let matched =
-        (prop::sample::select(paths.to_vec()), 0..2_usize).prop_map(|((kind, value), headers)| {
-            Match {
-                path: Some(Path {
-                    r#match: kind.into(),
-                    value: value.to_owned(),
-                }),
-                headers: vec![
-                    Header {
-                        name: "x".to_owned(),
-                        value: "1".to_owned(),
-                        ..Default::default()
-                    };
-                    headers
-                ],
-                ..Default::default()
-            }
-        });
-    let backend = (0_u32..2, 0_u8..3, any::<bool>()).prop_map(|(weight, service, is_filtered)| {
-        let mut destination = tags(&[("kuma.io/service", &format!("s{service}"))]);
-        if is_filtered {
-            destination.insert("version".to_owned(), "v1".to_owned());
-        }
-        Backend {
-            weight,
-            destination,
-        }
-    });
-    let matches = prop::collection::vec(matched, 1..3);
-    let backends = prop::collection::vec(backend, 1..3);
-    (matches, backends).prop_map(|(matches, backends)| Rule {
-        matches,
-        filters: vec![],
-        backends,
-    })
-}
-
-fn route() -> impl Strategy<Value = Event> {
-    let selectors = prop::sample::select(
-        &[
-            ("vhost", "a"),
-            ("vhost", "b"),
-            ("team", "red"),
-            ("team", "*"),
-        ][..],
-    );
-    (
-        0_u8..5,
-        prop::option::of(0_u8..3),
-        selectors,
-        prop::collection::vec(hostname(), 0..3),
-        prop::collection::vec(rule(), 1..3),
-    )
-        .prop_map(|(name, created, tag, hostnames, rules)| {
-            let spec = MeshGatewayRoute {
-                selectors: vec![selector(tags(&[("kuma.io/service", "edge"), tag]))],
-                conf: Some(Conf {
-                    route: Some(conf::Route::Http(HttpRoute { hostnames, rules })),
-                }),
-            };
-            let key = key(ResourceType::MeshGatewayRoute, &format!("route-{name}"));
-            Event::Put(resource(key, created, &spec))
-        })
-}
-
-fn backend() -> impl Strategy<Value = Event> {
-    let inbound = (0_u8..3, 0_u8..2, any::<bool>(), any::<bool>());
-    let inbounds = prop::collection::vec(inbound, 0..3);
-    (0_u8..3, inbounds).prop_map(|(name, inbounds)| {
-        let inbound = inbounds
-            .into_iter()
-            .map(|(service, version, is_ready, is_grpc)| Inbound {
-                port: 80,
-                tags: tags(&[
-                    ("kuma.io/service", &format!("s{service}")),
-                    ("kuma.io/protocol", if is_grpc { "grpc" } else { "http" }),
-                    ("version", &format!("v{version}")),
-                ]),
-                state: i32::from(!is_ready),
-                ..Default::default()
-            });
-        let networking = Networking {
-            // One of them is no IP address.
-            address: if name == 2 {
-                "db.internal".to_owned()
-            } else {
-                format!("10.0.1.{name}")
-            },
-            inbound: inbound.collect(),
-            ..Default::default()
-        };
-        let spec = Dataplane {
-            networking: Some(networking),
-            ..Default::default()
-        };
-        Event::Put(resource(
-            key(ResourceType::Dataplane, &format!("backend-{name}")),
-            None,
-            &spec,
-        ))
-    })
-}
-
-fn external() -> impl Strategy<Value = Event> {
-    let address = prop::sample::select(&["192.0.2.1:80", "a.example:80", "a.example"][..]);
-    let tls = prop::sample::select(&[None, Some(None), Some(Some("ca-0")), Some(Some("ca-1"))][..]);
-    let tagged = (any::<bool>(), any::<bool>(), any::<bool>());
-    (0_u8..3, 0_u8..3, address, tls, tagged).prop_map(
-        |(name, service, address, ca, (is_v1, is_grpc, is_elsewhere))| {
-            let mut tags = tags(&[("kuma.io/service", &format!("s{service}"))]);
-            let more = [
-                ("version", "v1", is_v1),
-                ("kuma.io/protocol", "grpc", is_grpc),
-                ("kuma.io/zone", "elsewhere", is_elsewhere),
-            ];
-            let more = more.into_iter().filter(|(.., is_there)| *is_there);
-            tags.extend(more.map(|(key, value, _)| (key.to_owned(), value.to_owned())));
-            let tls = ca.map(|ca| external_service::networking::Tls {
-                enabled: true,
-                ca_cert: ca.map(|name| DataSource {
-                    r#type: Some(data_source::Type::Secret(name.to_owned())),
-                }),
-                ..Default::default()
-            });
-            let spec = ExternalService {
-                networking: Some(external_service::Networking {
-                    address: address.to_owned(),
-                    tls,
-                    ..Default::default()
-                }),
-                tags,
-            };
-            let key = key(ResourceType::ExternalService, &format!("external-{name}"));
-            Event::Put(resource(key, None, &spec))
-        },
-    )
-}
-
-fn secret() -> impl Strategy<Value = Event> {
-    static AUTHORITY: LazyLock<String> = LazyLock::new(|| {
-        let authority = rcgen::generate_simple_self_signed(["ca".to_owned()]);
-        authority.expect("a certificate").cert.pem()
-    });
-    (0_u8..2, any::<bool>()).prop_map(|(name, is_good)| {
-        let text = if is_good { AUTHORITY.as_str() } else { "bad" };
-        let spec = Secret {
-            data: Some(text.as_bytes().to_vec()),
-        };
-        let key = key(ResourceType::Secret, &format!("ca-{name}"));
-        Event::Put(resource(key, None, &spec))
-    })
-}
-
-fn event() -> impl Strategy<Value = Event> {
-    let deleted = prop::sample::select(
-        &[
-            (ResourceType::MeshGateway, "edge-0"),
-            (ResourceType::MeshGateway, "edge-1"),
-            (ResourceType::MeshGatewayRoute, "route-0"),
-            (ResourceType::MeshGatewayRoute, "route-1"),
-            (ResourceType::MeshGatewayRoute, "route-2"),
-            (ResourceType::Dataplane, "backend-0"),
-            (ResourceType::Dataplane, "backend-1"),
-            (ResourceType::Dataplane, "gw"),
-            (ResourceType::ExternalService, "external-0"),
-            (ResourceType::ExternalService, "external-1"),
-            (ResourceType::ExternalService, "external-2"),
-            (ResourceType::Secret, "ca-0"),
-        ][..],
-    );
-    prop_oneof![
-        2 => gateway(),
-        8 => route(),
-        4 => backend(),
-        4 => external(),
-        1 => secret(),
-        1 => prop::sample::select(&["red", "blue"][..]).prop_map(|team| Event::Put(own_dataplane(team))),
-        4 => deleted.prop_map(|(ty, name)| Event::Delete(key(ty, name))),
-        8 => Just(Event::Look),
-    ]
-}
+use crate::generate::{Event, event, key, own_dataplane, resource};
 
 /// Everything of a snapshot but its revision.
 type Items<'a> = BTreeMap<(EnvoyType, &'a str), &'a mesh_delta::Item<EnvoyType>>;
@@ -349,41 +44,131 @@ fn assert_same(followed: &Translation, scratch: &Translation) {
     assert_eq!(followed.findings, scratch.findings);
 }
 
-/// No item needs what is not offered (endpoints of clusters that know them apart), and nothing is offered that no route needs.
-fn assert_consistent(snapshot: &Snapshot) {
-    let all = items(snapshot);
+/// Nothing is referred to that is not offered (but for endpoints of clusters that know their own),
+/// and nothing is offered that nothing refers to.
+fn assert_consistent(translation: &Translation) {
+    let snapshot = &translation.snapshot;
     let rendered = render::resources(snapshot);
-    let clusters = rendered["clusters"].as_array().into_iter().flatten();
-    let with_endpoints: Vec<_> = clusters
+    let all = |kind: &str| rendered[kind].as_array().cloned().unwrap_or_default();
+    let clusters = all("clusters");
+    let with_endpoints: BTreeSet<&str> = clusters
+        .iter()
         .filter(|cluster| cluster["load_assignment"].is_object())
-        .map(|cluster| &cluster["name"])
+        .filter_map(|cluster| cluster["name"].as_str())
         .collect();
-    let mut needed = BTreeMap::new();
-    for ((ty, name), item) in &all {
+    let mut used = BTreeSet::new();
+    for listener in all("listeners") {
+        let chains = listener["filter_chains"].as_array().cloned();
+        let chains = chains.expect("Envoy refuses a listener without chains");
+        let matches: BTreeSet<String> = chains
+            .iter()
+            .map(|chain| chain["filter_chain_match"].to_string())
+            .collect();
+        assert_eq!(matches.len(), chains.len(), "Envoy refuses equal matches");
+        refer(&listener, &mut used);
+    }
+    for routes in all("routes") {
+        refer(&routes, &mut used);
+    }
+    for (ty, name) in &used {
+        assert!(
+            snapshot.items(*ty).contains_key(name.as_str()),
+            "no {ty:?} {name}"
+        );
+    }
+    let mut needed: BTreeSet<(EnvoyType, &str)> = BTreeSet::new();
+    for ((ty, name), item) in items(snapshot) {
         for (needed_ty, needed_name) in item.needs.iter() {
-            let need = (*needed_ty, &**needed_name);
-            if *needed_ty == EnvoyType::Endpoint
-                && with_endpoints.iter().any(|name| *name == need.1)
-            {
+            if *needed_ty == EnvoyType::Endpoint && with_endpoints.contains(&**needed_name) {
                 continue;
             }
-            assert!(all.contains_key(&need), "{ty:?} {name} needs {need:?}");
-            needed.insert(need, ());
+            let is_offered = snapshot.items(*needed_ty).contains_key(needed_name);
+            assert!(
+                is_offered,
+                "{ty:?} {name} needs {needed_ty:?} {needed_name}"
+            );
+            needed.insert((*needed_ty, needed_name));
         }
     }
-    for (ty, name) in all.keys() {
-        if matches!(ty, EnvoyType::Cluster | EnvoyType::Endpoint) {
+    for (ty, name) in &used {
+        if *ty == EnvoyType::Cluster {
             assert!(
-                needed.contains_key(&(*ty, *name)),
-                "nothing needs {ty:?} {name}"
+                needed.contains(&(*ty, name.as_str())),
+                "{name} comes too late"
             );
         }
     }
-    assert_eq!(
-        snapshot.items(EnvoyType::Listener).len(),
-        snapshot.items(EnvoyType::Route).len()
-    );
+    // Clusters of a listener wait with it for its certificate.
+    let is_waiting = |finding: &zone_translate::Finding| {
+        finding.path.starts_with("conf.listeners") && finding.path.contains(".tls")
+    };
+    let are_all_served = !translation.findings.iter().any(is_waiting);
+    for (ty, name) in items(snapshot).into_keys() {
+        let is_used = match ty {
+            EnvoyType::Cluster | EnvoyType::Endpoint => {
+                !are_all_served || needed.contains(&(ty, name))
+            }
+            EnvoyType::Secret | EnvoyType::Route => used.contains(&(ty, name.to_owned())),
+            EnvoyType::Runtime | EnvoyType::Listener => true,
+        };
+        assert!(is_used, "nothing needs {ty:?} {name}");
+    }
     assert_eq!(snapshot.items(EnvoyType::Runtime).len(), 1);
+}
+
+/// Collects what a rendered resource refers to by name.
+fn refer(value: &Value, names: &mut BTreeSet<(EnvoyType, String)>) {
+    let Value::Object(fields) = value else {
+        let values = value.as_array().into_iter().flatten();
+        values.for_each(|value| refer(value, names));
+        return;
+    };
+    for (field, value) in fields {
+        let found: Vec<(EnvoyType, &Value)> = match field.as_str() {
+            "cluster" => vec![(EnvoyType::Cluster, value)],
+            "route_config_name" => vec![(EnvoyType::Route, value)],
+            "clusters" | "tls_certificate_sds_secret_configs" => {
+                let ty = if field == "clusters" {
+                    EnvoyType::Cluster
+                } else {
+                    EnvoyType::Secret
+                };
+                let values = value.as_array().into_iter().flatten();
+                values.map(|value| (ty, &value["name"])).collect()
+            }
+            _ => Vec::new(),
+        };
+        let found = found.into_iter();
+        names.extend(found.filter_map(|(ty, name)| Some((ty, name.as_str()?.to_owned()))));
+        refer(value, names);
+    }
+}
+
+/// What is there after events.
+fn last_of(events: &[Event]) -> BTreeMap<Key, Arc<Resource>> {
+    let mut all = BTreeMap::new();
+    for event in events {
+        match event {
+            Event::Put(resource) => _ = all.insert(resource.key().clone(), Arc::clone(resource)),
+            Event::Delete(key) => _ = all.remove(key),
+            Event::Look => {}
+        }
+    }
+    all
+}
+
+fn translated<'a>(resources: impl IntoIterator<Item = &'a Arc<Resource>>) -> Translation {
+    let zone = ZoneName::parse("here").expect("a name");
+    let proxy = Proxy::new(own_dataplane("red"), Some(zone));
+    translate(&crate::fixture::view(resources), &proxy)
+}
+
+/// The items that differ between two translations.
+fn difference(one: &Translation, other: &Translation) -> BTreeSet<(EnvoyType, String)> {
+    let (one, other) = (items(&one.snapshot), items(&other.snapshot));
+    let names = one.keys().chain(other.keys()).copied();
+    let names = names.filter(|key| one.get(key) != other.get(key));
+    names.map(|(ty, name)| (ty, name.to_owned())).collect()
 }
 
 proptest! {
@@ -404,7 +189,7 @@ proptest! {
                     let before = translator.translation();
                     let followed = translator.update(&view);
                     assert_same(&translator.translation(), &translate(&view, translator.proxy()));
-                    assert_consistent(&translator.translation().snapshot);
+                    assert_consistent(&translator.translation());
                     if followed.is_none() {
                         assert_same(&before, &translator.translation());
                     }
@@ -412,6 +197,40 @@ proptest! {
                     prop_assert!(translator.update(&view).is_none());
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_order_in_which_resources_come_is_all_the_same(
+        events in prop::collection::vec(event(), 10..60),
+    ) {
+        let resources = last_of(&events);
+        let forwards = translated(resources.values());
+        assert_same(&forwards, &translated(resources.values().rev()));
+        // Those that were there first came first.
+        let mut seen = BTreeSet::new();
+        let by_event = events.iter().filter_map(|event| match event {
+            Event::Put(resource) => seen.insert(resource.key()).then(|| resources.get(resource.key())),
+            Event::Delete(_) | Event::Look => None,
+        });
+        assert_same(&forwards, &translated(by_event.flatten()));
+    }
+
+    #[test]
+    fn removing_a_route_changes_only_what_named_it(
+        events in prop::collection::vec(event(), 20..60),
+    ) {
+        let all = last_of(&events);
+        let is_route = |key: &Key| key.ty() == ResourceType::MeshGatewayRoute;
+        let without_routes = translated(all.iter().filter(|(k, _)| !is_route(k)).map(|(_, r)| r));
+        let with_all = translated(all.values());
+        for route in all.keys().filter(|key| is_route(key)) {
+            let rest = all.iter().filter(|(key, _)| !is_route(key) || *key == route);
+            let alone = translated(rest.map(|(_, resource)| resource));
+            let others = translated(all.iter().filter(|(key, _)| *key != route).map(|(_, r)| r));
+            let named = difference(&without_routes, &alone);
+            let changed = difference(&with_all, &others);
+            prop_assert!(changed.is_subset(&named), "{route}: {changed:?}, named {named:?}");
         }
     }
 }
