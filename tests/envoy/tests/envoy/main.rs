@@ -2,6 +2,7 @@
 
 mod agents;
 mod cases;
+mod certificates;
 mod changes;
 mod edits;
 mod end_to_end;
