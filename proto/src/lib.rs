@@ -1,5 +1,5 @@
-//! The messages and services of KDS, of its resources and of incremental xDS, generated from
-//! `protos/`; no logic.
+//! The messages and services of KDS, of its resources, of xDS and of health discovery, generated
+//! from `protos/`; no logic.
 //!
 //! Field numbers are Kuma's (2.5 to 2.14) and Envoy's. Maps are ordered, so that encoding is
 //! deterministic. Messages are also available by name through [`descriptors`], which is what the
@@ -15,6 +15,7 @@ use prost_reflect::DescriptorPool;
 /// The wire is that of the well-known type; the value is not copied when a message that holds it
 /// is cloned.
 #[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
+#[prost(skip_debug)]
 pub struct Any {
     /// `type.googleapis.com/<full message name>`, or empty for JSON payloads of KDS.
     #[prost(string, tag = "1")]
@@ -43,11 +44,21 @@ mod generated {
                     include!(concat!(env!("OUT_DIR"), "/envoy.config.core.v3.rs"));
                 }
             }
+            pub mod endpoint {
+                pub mod v3 {
+                    include!(concat!(env!("OUT_DIR"), "/envoy.config.endpoint.v3.rs"));
+                }
+            }
         }
         pub mod service {
             pub mod discovery {
                 pub mod v3 {
                     include!(concat!(env!("OUT_DIR"), "/envoy.service.discovery.v3.rs"));
+                }
+            }
+            pub mod health {
+                pub mod v3 {
+                    include!(concat!(env!("OUT_DIR"), "/envoy.service.health.v3.rs"));
                 }
             }
         }
@@ -72,10 +83,19 @@ mod generated {
 }
 
 pub use generated::envoy::config::core::v3 as core;
+pub use generated::envoy::config::endpoint::v3 as endpoint;
 pub use generated::envoy::service::discovery::v3 as discovery;
+pub use generated::envoy::service::health::v3 as health;
 pub use generated::google::rpc;
 pub use generated::kuma::mesh::v1alpha1 as mesh;
 pub use generated::kuma::system::v1alpha1 as system;
+
+impl fmt::Debug for Any {
+    /// Without its value: a private key may be in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Any({}, {} bytes)", self.type_url, self.value.len())
+    }
+}
 
 /// What stands for private text in `Debug`.
 const REDACTED: &str = "[redacted]";

@@ -1,9 +1,12 @@
-//! ADS for Envoys: one delta `Sender` per stream, fed by the translator of its proxy.
+//! ADS for Envoys, in both dialects: one delta `Sender` per stream, fed by the translator of its
+//! proxy. Health discovery, which comes from the same Envoys, is accepted.
 //!
 //! A stream wakes with each newer snapshot of the store, brings the shared view up to date (or
 //! finds it so), and looks whether anything changed for its own proxy. What Envoy refuses is
 //! logged once and becomes a finding on the proxy's insight; what it held stays.
 
+mod dialect;
+mod health;
 mod node;
 mod refusal;
 mod stream;
@@ -21,7 +24,7 @@ use axum::response::Response;
 use axum::routing::post;
 use futures_util::{Stream, StreamExt as _};
 use mesh_model::ZoneName;
-use mesh_proto::discovery::DeltaDiscoveryRequest;
+use mesh_proto::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
 use mesh_runtime::shutdown::Shutdown;
 use mesh_store::SharedStore;
 use parking_lot::Mutex;
@@ -33,6 +36,7 @@ use tonic_prost::ProstDecoder;
 use tracing::Instrument as _;
 use zone_translate::Settings;
 
+use self::dialect::{Dialect, Incoming};
 use self::node::Introduction;
 use self::stream::OpenStream;
 use super::auth::Refusal;
@@ -44,9 +48,12 @@ use crate::metrics::Metrics;
 
 /// Room for an unanswered response of every type.
 const CHANNEL: usize = 32;
-/// The service's only method that is served.
-const METHOD: &str =
+/// The method for increments.
+const DELTA: &str =
     "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+/// The method for state of the world.
+const WORLD: &str =
+    "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
 /// Envoys send their node, some 50 kB, with every request.
 const MAX_REQUEST: usize = 10 << 20;
 
@@ -135,7 +142,9 @@ impl Ads {
     /// The service as routes for an HTTP/2 server.
     pub(crate) fn routes(&self) -> Router {
         Router::new()
-            .route(METHOD, post(open))
+            .route(DELTA, post(open_delta))
+            .route(WORLD, post(open_world))
+            .route(health::METHOD, post(health::open))
             .fallback(async || Status::unimplemented("").into_http::<Body>())
             .with_state(self.clone())
     }
@@ -147,26 +156,53 @@ impl Ads {
     }
 }
 
-/// Opens a stream.
-async fn open(State(ads): State<Ads>, request: Request) -> Response {
-    let token = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .map(|value| value.strip_prefix("Bearer ").unwrap_or(value).to_owned());
-    let decoder = ProstDecoder::<DeltaDiscoveryRequest>::default();
+/// Opens a stream of increments.
+async fn open_delta(State(ads): State<Ads>, request: Request) -> Response {
+    open::<DeltaDiscoveryRequest>(&ads, request, Incoming::Delta)
+}
+
+/// Opens a state-of-the-world stream.
+async fn open_world(State(ads): State<Ads>, request: Request) -> Response {
+    open::<DiscoveryRequest>(&ads, request, Incoming::World)
+}
+
+fn open<M>(ads: &Ads, request: Request, incoming: fn(M) -> Incoming) -> Response
+where
+    M: prost::Message + Default + 'static,
+{
+    let token = token_of(&request);
+    let decoder = ProstDecoder::<M>::default();
     let inbound = Streaming::new_request(decoder, request.into_body(), None, Some(MAX_REQUEST));
+    let inbound = inbound.map(move |request| request.map(incoming));
     wire::respond(ReceiverStream::new(ads.start(inbound, token)))
+}
+
+/// The token in a request's metadata.
+fn token_of(request: &Request) -> Option<String> {
+    let value = request
+        .headers()
+        .get(header::AUTHORIZATION)?
+        .to_str()
+        .ok()?;
+    Some(value.strip_prefix("Bearer ").unwrap_or(value).to_owned())
 }
 
 impl Ads {
     /// Starts a stream. What is received is for the proxy; a status is the last of it.
     fn start(&self, inbound: impl Requests, token: Option<String>) -> mpsc::Receiver<Answer> {
-        let (tx, rx) = mpsc::channel(CHANNEL);
         let inner = Arc::clone(&self.inner);
+        self.run(async move |outbox| serve(&inner, inbound, token, outbox).await)
+    }
+
+    /// Runs a stream until it ends or the service does.
+    fn run<F>(&self, stream: impl FnOnce(Outbox) -> F + Send + 'static) -> mpsc::Receiver<Answer>
+    where
+        F: Future<Output = Result<Infallible, Status>> + Send,
+    {
+        let (tx, rx) = mpsc::channel(CHANNEL);
+        let shutdown = self.inner.shutdown.clone();
         self.inner.streams.spawn(async move {
-            let shutdown = inner.shutdown.clone();
-            let run = serve(&inner, inbound, token, tx.clone());
+            let run = stream(tx.clone());
             let end = tokio::select! {
                 end = Box::pin(run) => end.expect_err("a stream only ends with a status"),
                 () = shutdown.wait() => Status::unavailable("the control plane is shutting down"),
@@ -181,12 +217,9 @@ type Answer = Result<wire::Pieces, Status>;
 type Outbox = mpsc::Sender<Answer>;
 
 /// What a proxy sends on its stream.
-trait Requests: Stream<Item = Result<DeltaDiscoveryRequest, Status>> + Send + Unpin + 'static {}
+trait Requests: Stream<Item = Result<Incoming, Status>> + Send + Unpin + 'static {}
 
-impl<S> Requests for S where
-    S: Stream<Item = Result<DeltaDiscoveryRequest, Status>> + Send + Unpin + 'static
-{
-}
+impl<S> Requests for S where S: Stream<Item = Result<Incoming, Status>> + Send + Unpin + 'static {}
 
 /// Runs one stream to its end.
 async fn serve(
@@ -196,7 +229,7 @@ async fn serve(
     outbox: Outbox,
 ) -> Result<Infallible, Status> {
     let first = next(&mut inbound).await?;
-    let introduction = Introduction::read(first.node.as_ref())?;
+    let introduction = Introduction::read(first.node())?;
     let registration = inner
         .config
         .registrar
@@ -209,11 +242,12 @@ async fn serve(
         .map_err(|error| inner.refused(&introduction.node_id, &error))?;
     inner.refusals.lock().remove(&introduction.node_id);
     let span = tracing::info_span!("ads", dataplane = %registration.key());
-    let stream = OpenStream::new(inner, registration, introduction, token, outbox);
+    let dialect = Dialect::of(&first);
+    let stream = OpenStream::new(inner, registration, introduction, token, dialect, outbox);
     stream.drive(first, inbound).instrument(span).await
 }
 
-async fn next(inbound: &mut impl Requests) -> Result<DeltaDiscoveryRequest, Status> {
+async fn next(inbound: &mut impl Requests) -> Result<Incoming, Status> {
     match inbound.next().await {
         Some(request) => request,
         None => Err(Status::cancelled("the proxy ended the stream")),

@@ -4,9 +4,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_delta::{Event, Policy, Sender};
+use mesh_delta::{Event, Sender};
 use mesh_model::{ResourceType, Timestamp};
-use mesh_proto::discovery::DeltaDiscoveryRequest;
 use mesh_proto::mesh::Finding as ProtoFinding;
 use mesh_runtime::clock;
 use mesh_store::Change;
@@ -16,8 +15,9 @@ use tonic::Status;
 use uuid::Uuid;
 use zone_translate::{EnvoyType, Finding, Proxy, Translator};
 
+use super::dialect::{Dialect, Incoming};
 use super::node::Introduction;
-use super::{Inner, Outbox, Requests, next, refusal, refuse, wire};
+use super::{Inner, Outbox, Requests, next, refusal, refuse};
 use crate::dataplane::registration::Registration;
 use crate::inventory::insight::Counted;
 use crate::metrics::OpenStream as CountedStream;
@@ -36,6 +36,7 @@ pub(super) struct OpenStream<'a> {
     /// The state of the store that was looked at last.
     seen: mesh_store::Snapshot,
     outbox: Outbox,
+    dialect: Dialect,
     sender: Sender<EnvoyType>,
     translator: Translator,
     insight: Uuid,
@@ -59,6 +60,7 @@ impl<'a> OpenStream<'a> {
         registration: Registration,
         introduction: Introduction,
         token: Option<String>,
+        dialect: Dialect,
         outbox: Outbox,
     ) -> Self {
         let config = &inner.config;
@@ -76,7 +78,8 @@ impl<'a> OpenStream<'a> {
             valid_until: None,
             seen: mesh_store::Snapshot::empty(config.store.id()),
             outbox,
-            sender: Sender::new(Policy::envoy()),
+            sender: Sender::new(dialect.policy()),
+            dialect,
             translator: Translator::new(proxy),
             insight: config.insights.opened(
                 registration.key().clone(),
@@ -93,18 +96,19 @@ impl<'a> OpenStream<'a> {
 
     pub(super) async fn drive(
         mut self,
-        first: DeltaDiscoveryRequest,
+        first: Incoming,
         mut inbound: impl Requests,
     ) -> Result<Infallible, Status> {
         let mut snapshots = self.inner.config.store.watch();
         let mut certificates = self.inner.config.certificates.news();
         self.check_token()?;
-        self.take(&first)?;
         self.seen = snapshots.borrow_and_update().clone();
         self.offer(&self.seen.clone())?;
+        self.take(&first)?;
         self.send()?;
         loop {
-            let deadline = self.sender.next_deadline().map(|at| self.start + at);
+            let deadline = self.dialect.next_deadline(&self.sender);
+            let deadline = deadline.map(|at| self.start + at);
             let expiry = self
                 .valid_until
                 .map(|until| recheck_at(until, clock::now()));
@@ -187,16 +191,16 @@ impl<'a> OpenStream<'a> {
 
     /// Puts what may go out into the channel.
     fn send(&mut self) -> Result<(), Status> {
-        while let Some(response) = self.sender.poll(self.start.elapsed()) {
+        while let Some(said) = self.dialect.poll(self.start.elapsed(), &mut self.sender) {
+            let ty = said.ty();
             tracing::debug!(
-                type_url = response.ty.type_url(),
-                nonce = %response.nonce,
-                added = response.resources.len(),
-                removed = response.removed.len(),
+                type_url = ty.type_url(),
+                nonce = %said.nonce(),
+                changes = said.changes(),
                 "push"
             );
-            self.count(response.ty, Counted::Sent);
-            let message = wire::to_wire(&response, &self.inner.config.instance_id)?;
+            self.count(ty, Counted::Sent);
+            let message = said.to_wire(&self.inner.config.instance_id)?;
             self.outbox
                 .try_send(Ok(message))
                 .map_err(|error| match error {
@@ -210,27 +214,23 @@ impl<'a> OpenStream<'a> {
     }
 
     /// Takes a request: a subscription, an ACK or a NACK.
-    fn take(&mut self, request: &DeltaDiscoveryRequest) -> Result<(), Status> {
-        if request
-            .node
-            .as_ref()
-            .is_some_and(|node| node.id != self.node_id)
-        {
+    fn take(&mut self, request: &Incoming) -> Result<(), Status> {
+        if request.node().is_some_and(|node| node.id != self.node_id) {
             return Err(Status::invalid_argument(
                 "the node id of a stream cannot change",
             ));
         }
         self.check_expiry()?;
-        let Some(ty) = EnvoyType::from_type_url(&request.type_url) else {
+        let Some(ty) = EnvoyType::from_type_url(request.type_url()) else {
             tracing::debug!(
-                type_url = request.type_url,
+                type_url = request.type_url(),
                 "the proxy asks for a type that it is not offered"
             );
             return Ok(());
         };
         let event = self
-            .sender
-            .on_request(self.start.elapsed(), wire::from_wire(ty, request))
+            .dialect
+            .on_request(self.start.elapsed(), &mut self.sender, ty, request)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         match event {
             Event::Acked { .. } => {

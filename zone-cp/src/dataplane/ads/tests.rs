@@ -70,7 +70,9 @@ fn introduction(resource: &str) -> DeltaDiscoveryRequest {
 impl Zone {
     async fn connect(&self, resource: &str, token: Option<String>) -> Envoy {
         let (requests, inbound) = mpsc::channel(1);
-        let answers = self.ads.start(ReceiverStream::new(inbound), token);
+        let inbound = ReceiverStream::<Result<_, Status>>::new(inbound);
+        let inbound = inbound.map(|request| request.map(Incoming::Delta));
+        let answers = self.ads.start(inbound, token);
         requests.send(Ok(introduction(resource))).await.unwrap();
         Envoy { requests, answers }
     }

@@ -1,4 +1,4 @@
-//! ADS on the wire: requests as the delta engine reads them, and responses in pieces.
+//! ADS on the wire, in both dialects: requests as the engine reads them, and responses in pieces.
 //!
 //! A route configuration has megabytes. Encoding it into one buffer, as a codec does, takes
 //! longer than finding out what changed; so a response is framed by hand, and large payloads go to
@@ -15,8 +15,8 @@ use futures_util::{Stream, StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, header};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
-use mesh_delta::{Item, Nonce, Request, Response as DeltaResponse};
-use mesh_proto::discovery::DeltaDiscoveryRequest;
+use mesh_delta::{Item, Nonce, Request, Response as DeltaResponse, WorldRequest, WorldResponse};
+use mesh_proto::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 use tonic::Status;
 use zone_translate::EnvoyType;
@@ -40,6 +40,13 @@ mod field {
         pub(in super::super) const VERSION: u32 = 1;
         pub(in super::super) const RESOURCE: u32 = 2;
         pub(in super::super) const NAME: u32 = 3;
+    }
+    pub(super) mod world {
+        pub(in super::super) const VERSION_INFO: u32 = 1;
+        pub(in super::super) const RESOURCES: u32 = 2;
+        pub(in super::super) const TYPE_URL: u32 = 4;
+        pub(in super::super) const NONCE: u32 = 5;
+        pub(in super::super) const CONTROL_PLANE: u32 = 6;
     }
     pub(super) mod any {
         pub(in super::super) const TYPE_URL: u32 = 1;
@@ -71,6 +78,22 @@ pub(super) fn from_wire(ty: EnvoyType, request: &DeltaDiscoveryRequest) -> Reque
     }
 }
 
+/// A state-of-the-world request as the engine reads it.
+pub(super) fn from_world(ty: EnvoyType, request: &DiscoveryRequest) -> WorldRequest<EnvoyType> {
+    let names = request.resource_names.iter();
+    let version = &request.version_info;
+    WorldRequest {
+        ty,
+        names: names.map(|name| name.as_str().into()).collect(),
+        version: (!version.is_empty()).then(|| version.as_str().into()),
+        nonce: Nonce::parse(&request.response_nonce),
+        error: request
+            .error_detail
+            .as_ref()
+            .map(|status| status.message.clone()),
+    }
+}
+
 /// A `DeltaDiscoveryResponse` as a gRPC message. An error if it is larger than gRPC can frame.
 pub(super) fn to_wire(
     response: &DeltaResponse<EnvoyType>,
@@ -99,25 +122,11 @@ pub(super) fn to_wire(
         + string_len(field::NONCE, &nonce)
         + removed
         + field_len(field::CONTROL_PLANE, control_plane_len);
-    let framed = u32::try_from(length).map_err(|_too_large| {
-        Status::resource_exhausted(format!(
-            "a response of {length} bytes is too large for gRPC"
-        ))
-    })?;
-
-    let mut writer = Writer::default();
-    // Not compressed.
-    writer.small.put_u8(0);
-    writer.small.put_u32(framed);
+    let mut writer = Writer::framed(length)?;
     for (name, item) in &response.resources {
         writer.header(field::RESOURCES, resource_len(name, item));
         writer.string(field::resource::VERSION, &item.version);
-        writer.header(field::resource::RESOURCE, any_len(type_url, item));
-        writer.string(field::any::TYPE_URL, type_url);
-        if !item.payload.is_empty() {
-            writer.header(field::any::VALUE, item.payload.len());
-            item.payload.pieces().iter().for_each(|p| writer.piece(p));
-        }
+        writer.any(field::resource::RESOURCE, type_url, item);
         writer.string(field::resource::NAME, name);
     }
     writer.string(field::TYPE_URL, type_url);
@@ -128,6 +137,43 @@ pub(super) fn to_wire(
     }
     writer.header(field::CONTROL_PLANE, control_plane_len);
     writer.string(field::control_plane::IDENTIFIER, identifier);
+    Ok(writer.finish())
+}
+
+/// A `DiscoveryResponse` as a gRPC message. An error if it is larger than gRPC can frame.
+pub(super) fn world_to_wire(
+    response: &WorldResponse<EnvoyType>,
+    identifier: &str,
+) -> Result<Pieces, Status> {
+    let type_url = response.ty.type_url();
+    let nonce = response.nonce.to_string();
+    let control_plane_len = string_len(field::control_plane::IDENTIFIER, identifier);
+    let resources: usize = response
+        .resources
+        .iter()
+        .map(|(_, item)| field_len(field::world::RESOURCES, any_len(type_url, item)))
+        .sum();
+    let length = string_len(field::world::VERSION_INFO, &response.version)
+        + resources
+        + string_len(field::world::TYPE_URL, type_url)
+        + string_len(field::world::NONCE, &nonce)
+        + field_len(field::world::CONTROL_PLANE, control_plane_len);
+    let mut writer = Writer::framed(length)?;
+    writer.string(field::world::VERSION_INFO, &response.version);
+    for (_, item) in &response.resources {
+        writer.any(field::world::RESOURCES, type_url, item);
+    }
+    writer.string(field::world::TYPE_URL, type_url);
+    writer.string(field::world::NONCE, &nonce);
+    writer.header(field::world::CONTROL_PLANE, control_plane_len);
+    writer.string(field::control_plane::IDENTIFIER, identifier);
+    Ok(writer.finish())
+}
+
+/// A small encoded message as a gRPC message.
+pub(super) fn framed(message: &[u8]) -> Result<Pieces, Status> {
+    let mut writer = Writer::framed(message.len())?;
+    writer.small.put_slice(message);
     Ok(writer.finish())
 }
 
@@ -188,6 +234,28 @@ struct Writer {
 }
 
 impl Writer {
+    /// Begins a message of this length that is not compressed.
+    fn framed(length: usize) -> Result<Self, Status> {
+        let framed = u32::try_from(length).map_err(|_too_large| {
+            Status::resource_exhausted(format!(
+                "a response of {length} bytes is too large for gRPC"
+            ))
+        })?;
+        let mut writer = Self::default();
+        writer.small.put_u8(0);
+        writer.small.put_u32(framed);
+        Ok(writer)
+    }
+
+    fn any(&mut self, tag: u32, type_url: &str, item: &Item<EnvoyType>) {
+        self.header(tag, any_len(type_url, item));
+        self.string(field::any::TYPE_URL, type_url);
+        if !item.payload.is_empty() {
+            self.header(field::any::VALUE, item.payload.len());
+            item.payload.pieces().iter().for_each(|p| self.piece(p));
+        }
+    }
+
     fn header(&mut self, tag: u32, length: usize) {
         encode_key(tag, WireType::LengthDelimited, &mut self.small);
         encode_varint(length as u64, &mut self.small);
@@ -224,7 +292,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use mesh_delta::{Name, Payload};
-    use mesh_proto::discovery::{DeltaDiscoveryResponse, Resource};
+    use mesh_proto::discovery::{DeltaDiscoveryResponse, DiscoveryResponse, Resource};
     use mesh_proto::{Any, core};
     use prost::Message as _;
 
@@ -285,5 +353,41 @@ mod tests {
         let length = u32::try_from(expected.len()).unwrap().to_be_bytes();
         assert_eq!(framed[..5], [&[0], length.as_slice()].concat());
         assert_eq!(framed[5..], expected);
+    }
+
+    #[test]
+    fn what_is_framed_for_state_of_the_world_is_what_prost_would_encode() {
+        let large = Bytes::from(vec![7; 2 * SHARED]);
+        let resources = [
+            ("large", Payload::from(large)),
+            ("empty", Payload::default()),
+        ];
+        let response = WorldResponse {
+            ty: EnvoyType::Cluster,
+            version: "v7".into(),
+            nonce: Nonce::parse("12").unwrap(),
+            resources: resources
+                .map(|(name, payload)| (Name::from(name), Item::new("v1", payload)))
+                .into(),
+            changes: 2,
+        };
+        let expected = DiscoveryResponse {
+            version_info: "v7".to_owned(),
+            resources: response
+                .resources
+                .iter()
+                .map(|(_, item)| Any {
+                    type_url: EnvoyType::Cluster.type_url().to_owned(),
+                    value: item.payload.to_bytes(),
+                })
+                .collect(),
+            type_url: EnvoyType::Cluster.type_url().to_owned(),
+            nonce: "12".to_owned(),
+            control_plane: Some(core::ControlPlane {
+                identifier: "instance".to_owned(),
+            }),
+        };
+        let framed = world_to_wire(&response, "instance").unwrap().concat();
+        assert_eq!(framed[5..], expected.encode_to_vec());
     }
 }
