@@ -2,6 +2,7 @@
 
 use mesh_model::ResourceType;
 use mesh_proto::mesh::MeshGatewayRoute;
+use mesh_proto::mesh::mesh_gateway_route::conf;
 
 use super::Translator;
 use crate::external::Site;
@@ -56,13 +57,20 @@ fn unknown_services(
     now: &MeshView,
     site: &Site,
 ) -> Vec<Finding> {
-    let services = route::conf(route).map(route::services).unwrap_or_default();
-    services
+    let Some(conf) = route::conf(route) else {
+        return Vec::new();
+    };
+    let outcome = match conf {
+        conf::Route::Http(_) => "requests sent there get 503",
+        conf::Route::Tcp(_) => "connections sent there are closed",
+    };
+    route::services(conf)
         .into_iter()
         .filter(|(service, _)| !now.has_service(service, site))
         .map(|(service, path)| {
-            let message =
-                format!("no Dataplane or ExternalService offers the service {service:?}; requests sent there get 503");
+            let message = format!(
+                "no Dataplane or ExternalService offers the service {service:?}; {outcome}"
+            );
             Finding::about(&route.resource, path, message)
         })
         .collect()

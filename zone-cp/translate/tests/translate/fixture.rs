@@ -52,3 +52,25 @@ pub(crate) fn gateway(resources: &[Arc<Resource>]) -> Proxy {
         .expect("fixtures have a gateway");
     Proxy::new(Arc::clone(dataplane), None)
 }
+
+/// Secrets with certificates, called after the kind of their key.
+pub(crate) fn certificates() -> Vec<Arc<Resource>> {
+    let kinds = [
+        ("rsa", &rcgen::PKCS_RSA_SHA256),
+        ("ecdsa", &rcgen::PKCS_ECDSA_P256_SHA256),
+    ];
+    let secret = |(name, kind)| {
+        let key = rcgen::KeyPair::generate_for(kind).expect("a key");
+        let params = rcgen::CertificateParams::new(["*.example.com".to_owned()]).expect("a name");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        let spec = mesh_proto::system::Secret {
+            data: Some((certificate.pem() + &key.serialize_pem()).into_bytes()),
+        };
+        crate::generate::resource(
+            crate::generate::key(ResourceType::Secret, name),
+            None,
+            &spec,
+        )
+    };
+    kinds.map(secret).into()
+}

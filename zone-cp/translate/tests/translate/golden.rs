@@ -9,8 +9,19 @@ use zone_translate::{render, translate};
 use crate::fixture;
 
 /// Each case, and the types of resources that it is about.
-const CASES: [(&str, &[&str]); 14] = [
+const CASES: &[(&str, &[&str])] = &[
     ("listener", &["runtime", "listeners", "routes"]),
+    ("two-ports", &["listeners", "routes"]),
+    ("https-hostnames", &["listeners", "routes", "secrets"]),
+    ("https-routes", &["listeners", "routes", "clusters"]),
+    ("https-isolation", &["listeners", "routes"]),
+    ("tcp-without-routes", &["listeners", "routes", "runtime"]),
+    ("tcp-routes", &["listeners", "clusters", "endpoints"]),
+    ("tls-passthrough-and-terminate", &["listeners", "clusters"]),
+    ("tls-hostnames", &["listeners"]),
+    ("routes-of-the-wrong-kind", &["listeners", "routes"]),
+    ("clusters-by-kind", &["listeners", "routes", "clusters"]),
+    ("listeners-not-served", &["listeners", "routes", "secrets"]),
     ("matches", &["routes"]),
     ("order", &["routes"]),
     ("weights", &["routes"]),
@@ -30,7 +41,8 @@ const CASES: [(&str, &[&str]); 14] = [
 fn resources_become_the_configuration_beside_them() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     for (case, types) in CASES {
-        let output = output(&folder.join(case).join("input.yaml"), types);
+        let input = folder.join(case).join("input.yaml");
+        let output = output(&input, types, *case == "listener");
         insta::with_settings!({
             snapshot_path => folder.join(case),
             prepend_module_to_snapshot => false,
@@ -41,11 +53,15 @@ fn resources_become_the_configuration_beside_them() {
     }
 }
 
-fn output(input: &Path, types: &[&str]) -> Value {
+fn output(input: &Path, types: &[&str], is_whole: bool) -> Value {
     let yaml = std::fs::read_to_string(input).expect("every case has an input");
-    let resources = fixture::resources(&yaml);
+    let mut resources = fixture::resources(&yaml);
+    resources.extend(fixture::certificates());
     let translation = translate(&fixture::view(&resources), &fixture::gateway(&resources));
     let mut all = render::resources(&translation.snapshot);
+    if !is_whole {
+        shorten(&mut all);
+    }
     let mut output = json!({});
     for ty in types {
         output[*ty] = all[*ty].take();
@@ -53,4 +69,30 @@ fn output(input: &Path, types: &[&str]) -> Value {
     let findings = translation.findings.iter().map(ToString::to_string);
     output["findings"] = findings.collect();
     output
+}
+
+/// Leaves out what is the same in every case, or another each time.
+fn shorten(all: &mut Value) {
+    let each = |value: &mut Value, shorten: fn(&mut Value)| {
+        let values = value.as_array_mut().into_iter().flatten();
+        values.for_each(shorten);
+    };
+    each(&mut all["secrets"], |secret| {
+        *secret = secret["name"].take();
+    });
+    each(&mut all["listeners"], |listener| {
+        let chains = listener["filter_chains"]
+            .as_array_mut()
+            .into_iter()
+            .flatten();
+        let filters = chains
+            .filter_map(|chain| chain["filters"].as_array_mut())
+            .flatten();
+        for filter in filters {
+            // The settings are those of the case "listener".
+            if let Some(rds) = filter["typed_config"].get_mut("rds") {
+                *filter = json!({ "route_config_name": rds["route_config_name"].take() });
+            }
+        }
+    });
 }
