@@ -36,6 +36,7 @@ pub(crate) use generated::envoy::extensions::filters::http as http_filter;
 pub(crate) use generated::envoy::extensions::filters::listener::tls_inspector::v3 as tls_inspector;
 pub(crate) use generated::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 pub(crate) use generated::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
+pub(crate) use generated::envoy::extensions::network::dns_resolver::cares::v3 as cares;
 pub(crate) use generated::envoy::extensions::transport_sockets::tls::v3 as tls;
 pub(crate) use generated::envoy::extensions::upstreams::http::v3 as upstream_http;
 pub(crate) use generated::envoy::service::runtime::v3 as runtime;
@@ -173,6 +174,8 @@ named! {
         "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
     tls::DownstreamTlsContext =
         "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+    cares::CaresDnsResolverConfig =
+        "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
     tls::UpstreamTlsContext =
         "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
     gzip::Gzip = "envoy.extensions.compression.gzip.compressor.v3.Gzip",

@@ -27,6 +27,7 @@ use mesh_model::tags::{self, Tags};
 use mesh_model::{Resource, ZoneName};
 use mesh_proto::mesh::external_service::networking;
 use mesh_proto::mesh::{Dataplane, ExternalService};
+use mesh_proto::system::data_source::Type;
 use prost::Message as _;
 use prost_types::Struct;
 
@@ -112,6 +113,18 @@ impl External {
         tls.filter(|tls| tls.enabled)
     }
 
+    /// The files of the control plane's host that it names.
+    fn files(&self) -> impl Iterator<Item = &str> {
+        let sources = self
+            .tls()
+            .into_iter()
+            .flat_map(|tls| [&tls.ca_cert, &tls.client_cert, &tls.client_key]);
+        sources.flatten().filter_map(|source| match &source.r#type {
+            Some(Type::File(path)) => Some(path.as_str()),
+            _ => None,
+        })
+    }
+
     /// How to reach it, or the field that prevents that and what is wrong there.
     fn reach(&self, secrets: &SecretView) -> Result<Reach, (&'static str, String)> {
         let written = self.spec.networking.as_ref();
@@ -192,6 +205,7 @@ pub(crate) fn encode(
     let mut cluster = cluster::base(name, service, protocol, policy, http_filters());
     cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(discovery.into()));
     cluster.dns_lookup_family = family.into();
+    cluster.typed_dns_resolver_config = needs_dns.then(dns_resolver);
     cluster.load_assignment = Some(endpoint::ClusterLoadAssignment {
         cluster_name: service.to_owned(),
         endpoints: if endpoints.is_empty() {
@@ -220,6 +234,25 @@ pub(crate) fn encode(
         })
         .collect();
     cluster.encode_to_vec().into()
+}
+
+/// How names are asked for: with an answer, or without one, within three seconds.
+///
+/// Envoy acknowledges no cluster while one of them waits for its first addresses, so that with
+/// its own patience (nearly a minute) a name server which does not answer would hold up all
+/// others. Names that have failed are asked for again with every refresh.
+fn dns_resolver() -> core::TypedExtensionConfig {
+    core::TypedExtensionConfig {
+        name: "envoy.network.dns_resolver.cares".to_owned(),
+        typed_config: Some(
+            envoy::cares::CaresDnsResolverConfig {
+                // The second try waits twice as long.
+                query_timeout_seconds: Some(1),
+                query_tries: Some(2),
+            }
+            .to_any(),
+        ),
+    }
 }
 
 fn lb_endpoint(address: &Address, external: &External) -> endpoint::LbEndpoint {

@@ -39,6 +39,9 @@ impl ZoneView {
                     files.insert((mesh.clone(), path));
                 }
             });
+            for path in view.externals.files() {
+                files.insert((mesh.clone(), path.to_owned()));
+            }
         }
         files
     }

@@ -55,6 +55,12 @@ impl ExternalView {
         }
     }
 
+    /// The files of the control plane's host that they name.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &str> {
+        let all = self.services.values().flat_map(|named| named.0.values());
+        all.flat_map(|external| external.files())
+    }
+
     /// Whether nothing differs, as far as that can be seen at once.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.services.ptr_eq(&other.services)
