@@ -63,6 +63,13 @@ mod generated {
             }
         }
     }
+    pub mod meridian {
+        pub mod kds {
+            pub mod v1 {
+                include!(concat!(env!("OUT_DIR"), "/meridian.kds.v1.rs"));
+            }
+        }
+    }
     pub mod google {
         pub mod rpc {
             include!(concat!(env!("OUT_DIR"), "/google.rpc.rs"));
@@ -89,6 +96,7 @@ pub use generated::envoy::service::health::v3 as health;
 pub use generated::google::rpc;
 pub use generated::kuma::mesh::v1alpha1 as mesh;
 pub use generated::kuma::system::v1alpha1 as system;
+pub use generated::meridian::kds::v1 as link;
 
 impl fmt::Debug for Any {
     /// Without its value: a private key may be in it.

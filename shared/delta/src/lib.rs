@@ -46,10 +46,12 @@
 
 #![warn(missing_docs)]
 
+mod digest;
 mod message;
 mod payload;
 mod policy;
 mod receiver;
+mod resume;
 mod sender;
 mod snapshot;
 mod world;
@@ -59,12 +61,14 @@ mod convergence;
 #[cfg(test)]
 mod testkit;
 
+pub use digest::Digest;
 pub use message::{
     History, Nonce, Position, ProtocolError, Rejection, Request, Response, Time, WILDCARD,
 };
 pub use payload::Payload;
 pub use policy::{OnNack, Policy};
 pub use receiver::{Apply, Mode, Receiver, Resume, Verdict};
+pub use resume::{Content, Holder, Matcher, Part, Prefix, ResumeError};
 pub use sender::{Counters, Event, Rejected, Sender, Subscribed, TypeStatus};
 pub use snapshot::{Item, Name, Snapshot, TypeSet, Version};
 pub use world::{World, WorldRequest, WorldResponse};

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use imbl::OrdMap;
 
+use crate::digest::Digest;
 use crate::message::{Nonce, Position, ProtocolError, Rejection, Request, Response};
 use crate::snapshot::{Item, Name, TypeSet, Version};
 
@@ -103,6 +104,8 @@ pub struct Receiver<T: TypeSet> {
 struct TypeState {
     is_subscribed: bool,
     held: OrdMap<Name, Version>,
+    /// The digest of `held`.
+    digest: Digest,
     /// Whether the next response is the first one, and so the complete state.
     expects_complete: bool,
     /// After a refused complete response: the names that the sender has. Whatever else is held
@@ -155,6 +158,7 @@ impl<T: TypeSet> Receiver<T> {
         for state in &mut self.types {
             *state = TypeState {
                 held: std::mem::take(&mut state.held),
+                digest: state.digest,
                 ..TypeState::default()
             };
         }
@@ -171,6 +175,7 @@ impl<T: TypeSet> Receiver<T> {
                 is_subscribed: true,
                 // No versions offered is all that the sender sees of holding none.
                 expects_complete: request.initial_versions.is_empty(),
+                digest: held.iter().collect(),
                 held,
                 ..TypeState::default()
             };
@@ -265,7 +270,11 @@ impl<T: TypeSet> Receiver<T> {
                 state.apply(open, &[]);
                 Request::ack(ty, nonce)
             }
-            Verdict::Rejected(rejected) => {
+            Verdict::Rejected(mut rejected) => {
+                for one in &mut rejected {
+                    let sent = open.upserts.get(&one.name);
+                    one.version = one.version.take().or_else(|| sent.cloned());
+                }
                 state.apply(open, &rejected);
                 let reasons = rejected.iter();
                 let reasons: Vec<_> = reasons
@@ -287,6 +296,11 @@ impl<T: TypeSet> Receiver<T> {
         &self.types[ty.index()].held
     }
 
+    /// The digest of what is held of a type; kept, so asking costs nothing.
+    pub fn digest(&self, ty: T) -> Digest {
+        self.types[ty.index()].digest
+    }
+
     /// The latest position of the sender's store that was received.
     pub fn position(&self) -> Option<Position> {
         self.position
@@ -306,14 +320,18 @@ impl TypeState {
                         || rejected.contains(name)
                 })
                 .collect();
+            self.digest = self.held.iter().collect();
             self.kept = None;
         }
         for name in open.removed.iter().filter(|name| !rejected.contains(name)) {
-            self.held.remove(name);
+            if let Some(old) = self.held.remove(name) {
+                self.digest.remove(name, &old);
+            }
         }
         for (name, version) in open.upserts {
             if !rejected.contains(&name) {
-                self.held.insert(name, version);
+                let old = self.held.insert(name.clone(), version.clone());
+                self.digest.replace(&name, old.as_ref(), Some(&version));
             }
         }
     }

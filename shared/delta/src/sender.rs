@@ -27,6 +27,7 @@ use self::ordering::{Order, Step};
 pub use self::state::Counters;
 use self::state::{InFlight, Items, TypeState};
 pub use self::status::{Rejected, Subscribed, TypeStatus};
+use crate::digest::Digest;
 use crate::message::{History, Nonce, Position, ProtocolError, Request, Response, Time};
 use crate::policy::Policy;
 use crate::snapshot::{Name, Snapshot, TypeSet};
@@ -97,6 +98,16 @@ impl<T: TypeSet> Sender<T> {
     #[must_use]
     pub fn with_history(mut self, history: History) -> Self {
         self.history = Some(history);
+        self
+    }
+
+    /// The same sender, keeping the digest of what its receiver accepted. For receivers that say
+    /// what they hold, or hold nothing, and that list what they reject.
+    #[must_use]
+    pub fn with_digests(mut self) -> Self {
+        for state in &mut self.types {
+            state.digest = Some(Digest::default());
+        }
         self
     }
 

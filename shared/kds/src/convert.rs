@@ -69,6 +69,7 @@ pub(crate) fn request_to_wire(
             message: shortened(message),
             ..Default::default()
         }),
+        resume: None,
     }
 }
 
@@ -111,6 +112,8 @@ pub(crate) fn response_to_wire(
         control_plane: Some(core::ControlPlane {
             identifier: identifier.to_owned(),
         }),
+        resume: None,
+        has_more: false,
     }
 }
 

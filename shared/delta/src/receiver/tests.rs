@@ -97,8 +97,14 @@ fn rejected_resource_keeps_its_last_accepted_version() {
     let verdict = Verdict::Rejected(vec![rejection("a")]);
     let answer = receiver.answer(MESH, apply.nonce, verdict).unwrap();
     assert_eq!(answer.error.as_deref(), Some("a: bad"));
-    assert_eq!(answer.rejected, [rejection("a")]);
+    let refused = Rejection {
+        version: Some("2".into()),
+        ..rejection("a")
+    };
+    assert_eq!(answer.rejected, [refused]);
     assert_eq!(*receiver.held(MESH), versions(&[("a", "1"), ("b", "2")]));
+    let held = receiver.held(MESH).iter().collect();
+    assert_eq!(receiver.digest(MESH), held);
 }
 
 #[test]

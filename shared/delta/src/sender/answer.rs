@@ -58,6 +58,11 @@ impl<T: TypeSet> TypeState<T> {
             };
             match rejected.get(&name) {
                 None => {
+                    if let Some(digest) = &mut self.digest {
+                        let version = |held: Option<&Held<T>>| held.map(|h| h.version.clone());
+                        let (old, new) = (version(entry.held.as_ref()), version(sent.as_ref()));
+                        digest.replace(&name, old.as_ref(), new.as_ref());
+                    }
                     entry.accept(sent);
                     self.settle(&name, offered.get(&name));
                 }

@@ -12,6 +12,7 @@ use imbl::OrdMap;
 
 use super::entry::{Entry, Held, Phase};
 use super::subscription::Subscription;
+use crate::digest::Digest;
 use crate::message::{Nonce, ProtocolError, Time, WILDCARD};
 use crate::policy::Policy;
 use crate::snapshot::{Item, Name, TypeSet, Version};
@@ -72,6 +73,8 @@ pub(super) struct TypeState<T: TypeSet> {
     pub(super) owes_any: bool,
     pub(super) in_flight: Option<InFlight<T>>,
     pub(super) counters: Counters,
+    /// The digest of what was accepted last, where it is kept.
+    pub(super) digest: Option<Digest>,
 }
 
 impl<T: TypeSet> TypeState<T> {
@@ -91,6 +94,7 @@ impl<T: TypeSet> TypeState<T> {
             owes_any: false,
             in_flight: None,
             counters: Counters::default(),
+            digest: None,
         }
     }
 
@@ -155,6 +159,9 @@ impl<T: TypeSet> TypeState<T> {
     ) {
         self.subscription = Some(Subscription::first(subscribe));
         self.is_resumed = !initial.is_empty();
+        if let Some(digest) = &mut self.digest {
+            *digest = initial.iter().collect();
+        }
         self.initial = initial;
         if let Some(offered) = offered {
             self.load(offered);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::entry::Phase;
 use super::{Counters, Sender};
+use crate::digest::Digest;
 use crate::snapshot::{Name, TypeSet, Version};
 
 /// What a receiver subscribed to.
@@ -87,6 +88,14 @@ impl<T: TypeSet> Sender<T> {
                         Phase::Rejected { .. } => true,
                     })
             })
+    }
+
+    /// The digest of what the receiver accepted of a type, once it answered a response of it;
+    /// `None` unless digests [are kept](Sender::with_digests).
+    pub fn digest(&self, ty: T) -> Option<Digest> {
+        let state = &self.types[ty.index()];
+        let Counters { acked, nacked, .. } = state.counters;
+        state.digest.filter(|_| acked + nacked > 0)
     }
 
     /// The version that the receiver accepted last and was not told to drop since.

@@ -181,6 +181,7 @@ pub(crate) fn shape(request: &DeltaDiscoveryRequest) -> Vec<String> {
         initial_resource_versions,
         response_nonce,
         error_detail,
+        resume,
     } = request;
     let mut shape = Vec::new();
     let mut note = |is_set: bool, field: &str| {
@@ -197,6 +198,7 @@ pub(crate) fn shape(request: &DeltaDiscoveryRequest) -> Vec<String> {
             note(true, &format!("node.metadata.{key}"));
         }
     }
+    note(resume.is_some(), "resume");
     note(!type_url.is_empty(), "type_url");
     for name in resource_names_subscribe {
         note(true, &format!("subscribe {name}"));

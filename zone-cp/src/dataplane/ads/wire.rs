@@ -347,6 +347,7 @@ mod tests {
             control_plane: Some(core::ControlPlane {
                 identifier: "instance".to_owned(),
             }),
+            ..DeltaDiscoveryResponse::default()
         };
         let expected = expected.encode_to_vec();
         let framed = framed.concat();
