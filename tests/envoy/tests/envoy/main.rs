@@ -6,5 +6,6 @@ mod certificates;
 mod changes;
 mod edits;
 mod end_to_end;
+mod goldens;
 mod restarts;
 mod support;
