@@ -8,4 +8,5 @@ mod edits;
 mod end_to_end;
 mod goldens;
 mod restarts;
+mod stock_proxies;
 mod support;

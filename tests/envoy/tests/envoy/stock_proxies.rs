@@ -1,0 +1,207 @@
+//! Envoys that were started under a stock zone: they speak state of the world and report their
+//! health, and come to our zone when it takes the other's place.
+
+mod proxy;
+
+use anyhow::Context as _;
+use mesh_harness::{Backend, Load, Zone, eventually};
+use serde_json::Value;
+
+use self::proxy::{Setup, StockProxy};
+use crate::support::{Fleet, HOST, PORT, address, named_route, route};
+
+/// Starts the Envoy `gateway-stock` under a zone of ours.
+async fn start(zone: &Zone, number: u8) -> anyhow::Result<StockProxy> {
+    let name = "gateway-stock";
+    StockProxy::start(&Setup {
+        name,
+        address: address([number, 9]),
+        control_plane: zone.data_plane,
+        trusted: std::fs::read_to_string(zone.ca_file())?,
+        token: zone.api.dataplane_token("default", name).await?,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_registers_and_follows_edits_without_losing_a_request() -> anyhow::Result<()> {
+    let fleet = Fleet::start(81).await?;
+    let basket = Backend::start("basket-1").await;
+    fleet.zone.api.apply(&basket.dataplane("basket")).await?;
+    fleet.global.api.apply(&route("/", "cart")).await?;
+    let proxy = start(&fleet.zone, 81).await?;
+    assert_eq!(proxy.answers("/a/b", 200).await.as_deref(), Some("cart-1"));
+    let insight = "/meshes/default/dataplanes/gateway-stock/_overview";
+    eventually("it shows online, and its health is asked for", async || {
+        let shown = fleet.zone.api.get(insight).await?;
+        let subscriptions = &shown["dataplaneInsight"]["subscriptions"];
+        anyhow::ensure!(subscriptions[0]["connectTime"].is_string(), "{shown:#}");
+        let stats = proxy.admin("/stats?filter=hds_delegate").await?;
+        let is_healthy = stats.contains("hds_delegate.requests: 1");
+        anyhow::ensure!(
+            is_healthy && stats.contains("hds_delegate.errors: 0"),
+            "{stats}"
+        );
+        Ok(())
+    })
+    .await;
+
+    let load = Load::start(proxy.at(PORT), HOST, "/a/b", 4);
+    for edit in 0..40_u32 {
+        // A cluster comes and one goes; a neighbour with one of its own comes and goes.
+        let service = if edit % 2 == 0 { "basket" } else { "cart" };
+        match edit % 5 {
+            0 | 1 => fleet.global.api.apply(&route("/", service)).await?,
+            2 => fleet.global.api.apply(&route("/a", service)).await?,
+            3 => {
+                let neighbour = named_route("neighbour", "/neighbour", "nobody");
+                fleet.global.api.apply(&neighbour).await?;
+                fleet.global.api.apply(&route("/a/b", service)).await?;
+            }
+            _ => {
+                let path = "/meshes/default/meshgatewayroutes/neighbour";
+                fleet.global.api.delete(path).await?;
+            }
+        }
+        load.go_on_for(u64::from(edit % 7)).await;
+    }
+    let tally = load.stop().await;
+    eprintln!("{tally}");
+    assert_eq!(
+        tally.other_than(&["200 cart-1", "200 basket-1"]),
+        0,
+        "{tally}"
+    );
+    assert!(
+        tally.other_than(&["200 cart-1"]) > 0,
+        "no edit was seen: {tally}"
+    );
+
+    let routes = "/meshes/default/meshgatewayroutes/shop";
+    fleet.global.api.delete(routes).await?;
+    proxy.answers("/a/b", 404).await;
+    // Clusters that nothing names any more go.
+    eventually("no cluster is left", async || {
+        let clusters = proxy.admin("/clusters").await?;
+        let has_one = clusters.contains("cart-") || clusters.contains("basket-");
+        anyhow::ensure!(!has_one, "{clusters}");
+        Ok(())
+    })
+    .await;
+    fleet
+        .global
+        .api
+        .delete("/meshes/default/meshgateways/edge")
+        .await?;
+    proxy.closes().await;
+    Ok(())
+}
+
+/// Counters that move when an Envoy's configuration does, and what it holds.
+async fn state(admin: impl AsyncFn(&str) -> anyhow::Result<String>) -> anyhow::Result<String> {
+    const COUNTERS: [&str; 9] = [
+        "listener_added",
+        "listener_modified",
+        "listener_removed",
+        "listener_create_success",
+        "listener_in_place_updated",
+        "cluster_added",
+        "cluster_modified",
+        "cluster_removed",
+        "config_reload",
+    ];
+    let stats = body(&admin("/stats").await?)?;
+    let is_counter = |line: &&str| {
+        let name = line.split(": ").next().unwrap_or_default();
+        COUNTERS.iter().any(|counter| name.ends_with(counter))
+    };
+    let mut lines: Vec<String> = stats
+        .lines()
+        .filter(is_counter)
+        .map(str::to_owned)
+        .collect();
+    let mut dump: Value = serde_json::from_str(&body(&admin("/config_dump").await?)?)?;
+    if let Some(parts) = dump["configs"].as_array_mut() {
+        // It is printed in any order.
+        parts.retain(|part| !part["@type"].to_string().contains("Bootstrap"));
+    }
+    without_times(&mut dump);
+    lines.push(format!("{dump:#}"));
+    Ok(lines.join("\n"))
+}
+
+/// The body of an answer that came in chunks.
+fn body(answer: &str) -> anyhow::Result<String> {
+    let (_, mut rest) = answer.split_once("\r\n\r\n").context("no body")?;
+    let mut body = String::new();
+    while let Some((size, chunk)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16)?;
+        body.push_str(&chunk[..size]);
+        rest = &chunk[size + 2..];
+    }
+    Ok(body)
+}
+
+/// Takes out when something was updated.
+fn without_times(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.remove("last_updated");
+            fields.values_mut().for_each(without_times);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_times),
+        _ => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zone_that_restarts_changes_nothing_on_envoys_of_either_dialect() -> anyhow::Result<()> {
+    let Fleet {
+        global,
+        zone,
+        gateway,
+        cart: _cart,
+    } = Fleet::start(82).await?;
+    for service in ["cart", "basket", "wine"] {
+        let path = format!("/{service}");
+        global
+            .api
+            .apply(&named_route(service, &path, service))
+            .await?;
+    }
+    let stock = start(&zone, 82).await?;
+    stock.answers("/cart", 200).await;
+    stock.answers("/wine", 503).await;
+    gateway.answers(PORT, HOST, "/cart", 200).await;
+    gateway.answers(PORT, HOST, "/wine", 503).await;
+    let ours = async |path: &str| gateway.admin(path).await;
+    let theirs = async |path: &str| stock.admin(path).await;
+    let before = (state(ours).await?, state(theirs).await?);
+    let loads = [gateway.at(PORT), stock.at(PORT)].map(|at| Load::start(at, HOST, "/cart", 2));
+
+    let zone = zone.stop().await?;
+    for load in &loads {
+        load.go_on_for(100).await;
+    }
+    let zone = zone.start().await?;
+    // Endpoints come after everything that a stream begins with.
+    let wine = Backend::start("wine-1").await;
+    zone.api.apply(&wine.dataplane("wine")).await?;
+    stock.answers("/wine", 200).await;
+    gateway.answers(PORT, HOST, "/wine", 200).await;
+    for load in loads {
+        load.go_on_for(50).await;
+        let tally = load.stop().await;
+        assert_eq!(tally.other_than(&["200 cart-1"]), 0, "{tally}");
+    }
+    for (before, after) in [
+        (before.0, state(ours).await?),
+        (before.1, state(theirs).await?),
+    ] {
+        assert!(before.contains("listener_added: 1"), "{before}");
+        if before != after {
+            let changed = before.lines().zip(after.lines()).find(|(b, a)| b != a);
+            panic!("it changed: {changed:?}");
+        }
+    }
+    Ok(())
+}
