@@ -34,6 +34,7 @@ const CASES: &[(&str, &[&str])] = &[
     ("refused", &["routes"]),
     ("external-service", &["clusters", "endpoints", "routes"]),
     ("external-service-tls", &["clusters", "endpoints"]),
+    ("external-service-tcp", &["listeners", "clusters"]),
     ("external-service-refused", &["clusters", "endpoints"]),
 ];
 
