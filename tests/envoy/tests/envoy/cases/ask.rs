@@ -230,6 +230,9 @@ impl fmt::Display for Ask {
         if let Some(sni) = &self.sni {
             write!(f, " with SNI {sni:?}")?;
         }
+        if let Some(keys) = self.keys {
+            write!(f, " by a client of {keys:?}")?;
+        }
         Ok(())
     }
 }

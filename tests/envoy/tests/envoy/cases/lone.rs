@@ -1,5 +1,6 @@
 //! An Envoy without a control plane, with what `meridian render` prints.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::Context as _;
@@ -19,11 +20,16 @@ pub(crate) struct Envoy {
 impl Envoy {
     /// Starts one for the only gateway among documents.
     pub(crate) async fn start(documents: &[Value]) -> anyhow::Result<Self> {
+        Self::start_of(&mesh_harness::envoy(), documents).await
+    }
+
+    /// Starts one of another version.
+    pub(crate) async fn start_of(envoy: &Path, documents: &[Value]) -> anyhow::Result<Self> {
         let (configuration, findings) = render(documents).await?;
         let files = tempfile::tempdir()?;
         let file = files.path().join("envoy.json");
         std::fs::write(&file, configuration)?;
-        let mut command = Command::new(mesh_harness::envoy());
+        let mut command = Command::new(envoy);
         command.args(["--disable-hot-restart", "--concurrency", "1"]);
         command
             .args(["--log-level", "warning", "--config-path"])
