@@ -13,8 +13,7 @@ mod tests;
 mod view;
 mod zone;
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -32,7 +31,7 @@ use crate::finding::Finding;
 use crate::host::Hostname;
 use crate::view::MeshView;
 
-/// The most certificates of one listener: one for each kind of key.
+/// The most certificates of one listener, meant to be one for each kind of key.
 const MOST: usize = 2;
 
 /// A certificate and key in the form in which Envoy gets them.
@@ -81,7 +80,8 @@ pub(crate) struct Offers {
 impl Offers {
     /// Finds the certificates of a TLS block.
     ///
-    /// One that is bad, missing or the second of its kind is a finding and left out.
+    /// One that is bad or missing is a finding and left out, and so is a second one of the same
+    /// name. Envoy chooses among several by the server name and what the client can verify.
     pub(crate) fn resolve(
         &mut self,
         view: &MeshView,
@@ -89,6 +89,7 @@ impl Offers {
         place: Place<'_>,
     ) -> Resolved {
         let mut resolved = Resolved::default();
+        let mut named = BTreeSet::new();
         for (index, written) in block.certificates.iter().enumerate() {
             let mut report = |message: String| {
                 let path = format!("{}.certificates[{index}]", place.path);
@@ -114,39 +115,40 @@ impl Offers {
             let Some(certificate) = certificate else {
                 continue;
             };
-            let kind = certificate.kind();
-            let name = self.name(&source, &certificate, &place);
-            let is_of_kind = |name: &Name| name.starts_with(kind.prefix());
-            if resolved.names.iter().any(is_of_kind) {
+            let name = name(&source, &certificate, &place);
+            if named.contains(&name) {
                 report(format!(
-                    "another certificate of this listener has an {kind} key too; the first one \
-                     stays, for Envoy chooses by the kind of key"
+                    "another certificate of this listener is called {name} too; the first one \
+                     stays"
                 ));
                 continue;
             }
-            self.secrets.insert(Arc::clone(&name), certificate);
-            resolved.names.push(name);
+            resolved
+                .names
+                .push(self.offer(&name, &certificate, place.port));
+            named.insert(name);
         }
         resolved
     }
 
-    /// The name under which a certificate is offered.
+    /// Takes a certificate that a listener asks for; the name under which it is offered.
     ///
-    /// Inline certificates are named after their hostname; where two ports give one hostname
-    /// different ones, the later port's is told apart by its number.
-    fn name(&mut self, source: &Source, certificate: &Arc<Certificate>, place: &Place<'_>) -> Name {
-        let kind = certificate.kind();
-        let name = match source {
-            Source::Secret(name) => format!("{}secret:{name}", kind.prefix()),
-            Source::File(path) => format!("{}file:{path}", kind.prefix()),
-            Source::Inline { .. } => format!("{}inline:{}", kind.prefix(), place.hostname),
-        };
-        let name = Name::from(name);
-        match self.secrets.entry(Arc::clone(&name)) {
-            Entry::Occupied(other) if !other.get().is_same(certificate) => {
-                Name::from(format!("{name}:{}", place.port))
+    /// Where two ports give one hostname different inline certificates, the name of the later
+    /// port's ends with its number.
+    fn offer(&mut self, name: &Name, certificate: &Arc<Certificate>, port: u32) -> Name {
+        match self.secrets.get(name) {
+            Some(other) if !other.is_same(certificate) => {
+                let name = Name::from(format!("{name}:{port}"));
+                self.secrets
+                    .insert(Arc::clone(&name), Arc::clone(certificate));
+                name
             }
-            Entry::Occupied(_) | Entry::Vacant(_) => name,
+            Some(_) => Arc::clone(name),
+            None => {
+                self.secrets
+                    .insert(Arc::clone(name), Arc::clone(certificate));
+                Arc::clone(name)
+            }
         }
     }
 
@@ -158,6 +160,17 @@ impl Offers {
         };
         self.secrets.into_iter().map(encode).collect()
     }
+}
+
+/// What a certificate is called: its kind, and where it comes from. Inline ones are named after
+/// their hostname.
+fn name(source: &Source, certificate: &Certificate, place: &Place<'_>) -> Name {
+    let kind = certificate.kind().prefix();
+    Name::from(match source {
+        Source::Secret(name) => format!("{kind}secret:{name}"),
+        Source::File(path) => format!("{kind}file:{path}"),
+        Source::Inline { .. } => format!("{kind}inline:{}", place.hostname),
+    })
 }
 
 /// The secret as SDS has it.

@@ -1,5 +1,7 @@
 //! Which certificates are taken, under which names, and what is said of the others.
 
+mod translated;
+
 use std::sync::LazyLock;
 
 use mesh_model::{Key, MeshName, ResourceName, ResourceType, Spec, Timestamp};
@@ -255,20 +257,30 @@ fn an_rsa_and_an_ecdsa_certificate_stand_side_by_side() {
 }
 
 #[test]
-fn the_second_certificate_of_a_kind_is_left_out() {
+fn two_certificates_of_a_kind_stand_side_by_side_unless_they_have_one_name() {
     let view = view(&[("a", &ECDSA.both()), ("b", &OTHER.both())]);
     let mut offers = Offers::default();
     let resolved = resolve(&mut offers, &view, &[secret("a"), secret("b")], 443);
-    assert_eq!(resolved.names, [Name::from("cert.ecdsa:secret:a")]);
+    let names = ["cert.ecdsa:secret:a", "cert.ecdsa:secret:b"].map(Name::from);
+    assert_eq!(resolved.names, names);
+    assert_eq!(findings(&resolved), [""; 0]);
+    let twice = resolve(&mut offers, &view, &[secret("a"), secret("a")], 443);
+    assert_eq!(twice.names, [Name::from("cert.ecdsa:secret:a")]);
     assert_eq!(
-        findings(&resolved),
+        findings(&twice),
         [
             "MeshGateway default/edge: conf.listeners[0].tls.certificates[1]: another certificate \
-             of this listener has an ECDSA key too; the first one stays, for Envoy chooses by the \
-             kind of key"
+             of this listener is called cert.ecdsa:secret:a too; the first one stays"
         ]
     );
-    assert_eq!(offers.into_secrets().len(), 1);
+    assert_eq!(offers.into_secrets().len(), 2);
+    let mut offers = Offers::default();
+    let inline = resolve(&mut offers, &view, &[inline(&ECDSA), inline(&OTHER)], 443);
+    assert_eq!(
+        inline.names,
+        [Name::from("cert.ecdsa:inline:edge.example.com")]
+    );
+    assert_eq!(inline.findings.len(), 1);
 }
 
 #[test]
