@@ -105,13 +105,6 @@ impl fmt::Debug for Any {
     }
 }
 
-impl fmt::Debug for Any {
-    /// Without its value: a private key may be in it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Any({}, {} bytes)", self.type_url, self.value.len())
-    }
-}
-
 /// What stands for private text in `Debug`.
 const REDACTED: &str = "[redacted]";
 
