@@ -276,7 +276,7 @@ impl Translator {
             let listeners = &self.plan.ports[*index].listeners;
             for (_, name, item) in table.items().filter(|(at, ..)| listeners[*at].is_served()) {
                 wanted.insert(Arc::clone(name));
-                put_item(items, name, Some(item.clone()));
+                put_item(items, name, Some(item));
             }
         }
         if is_replanned {
@@ -294,7 +294,7 @@ impl Translator {
             if is_changed || is_replanned {
                 let settings = &self.proxy.settings;
                 let item = listener::encode(port, backends.as_deref(), now.policies, settings);
-                put_item(items, &port.name, item);
+                put_item(items, &port.name, item.as_ref());
             }
             wanted.insert(Arc::clone(&port.name));
         }
@@ -369,14 +369,14 @@ fn put(items: &mut OrdMap<Name, Item<EnvoyType>>, name: &Name, payload: Option<B
         payload: payload.into(),
         needs: Arc::default(),
     });
-    put_item(items, name, item);
+    put_item(items, name, item.as_ref());
 }
 
 /// Puts an item, unless it is there already; or removes it.
-fn put_item(items: &mut OrdMap<Name, Item<EnvoyType>>, name: &Name, item: Option<Item<EnvoyType>>) {
+fn put_item(items: &mut OrdMap<Name, Item<EnvoyType>>, name: &Name, item: Option<&Item<EnvoyType>>) {
     match item {
-        Some(item) if items.get(name) != Some(&item) => {
-            items.insert(Arc::clone(name), item);
+        Some(item) if items.get(name) != Some(item) => {
+            items.insert(Arc::clone(name), item.clone());
         }
         None if items.contains_key(name) => {
             items.remove(name);
