@@ -2,7 +2,9 @@
 //! (`output.snap` beside it). `cargo insta review` shows and accepts what changed.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use mesh_model::Resource;
 use serde_json::{Value, json};
 use zone_translate::{render, translate};
 
@@ -23,6 +25,28 @@ const CASES: &[(&str, &[&str])] = &[
     ("clusters-by-kind", &["listeners", "routes", "clusters"]),
     ("listeners-not-served", &["listeners", "routes", "secrets"]),
     ("matches", &["routes"]),
+    ("hosts-of-a-route", &["clusters", "routes"]),
+    ("host-beside-any", &["routes"]),
+    ("route-for-another-hostname", &["clusters", "routes"]),
+    ("mirror", &["clusters", "endpoints", "routes"]),
+    ("redirect", &["clusters", "routes"]),
+    ("request-headers", &["routes"]),
+    ("response-headers", &["routes"]),
+    ("prefix", &["routes"]),
+    ("exact-beside-prefix", &["routes"]),
+    ("header-matches", &["routes"]),
+    ("query-matches", &["routes"]),
+    ("paths-with-conditions", &["routes"]),
+    ("kinds-of-paths", &["routes"]),
+    ("set-host", &["routes"]),
+    ("rewrite-a-prefix", &["routes"]),
+    ("drop-a-prefix", &["routes"]),
+    ("rewrite-the-root", &["routes"]),
+    ("unresolved-backend", &["clusters", "routes"]),
+    ("route-names-another-listener", &["clusters", "routes"]),
+    ("wildcard-reaches-another-listener", &["routes"]),
+    ("exact-and-wildcard-routes", &["routes"]),
+    ("clusters-by-listener-tags", &["clusters", "routes"]),
     ("order", &["routes"]),
     ("weights", &["routes"]),
     ("listeners-by-hostname", &["runtime", "routes"]),
@@ -41,9 +65,10 @@ const CASES: &[(&str, &[&str])] = &[
 #[test]
 fn resources_become_the_configuration_beside_them() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let certificates = fixture::certificates();
     for (case, types) in CASES {
         let input = folder.join(case).join("input.yaml");
-        let output = output(&input, types, *case == "listener");
+        let output = output(&input, &certificates, types, *case == "listener");
         insta::with_settings!({
             snapshot_path => folder.join(case),
             prepend_module_to_snapshot => false,
@@ -54,10 +79,15 @@ fn resources_become_the_configuration_beside_them() {
     }
 }
 
-fn output(input: &Path, types: &[&str], is_whole: bool) -> Value {
+fn output(
+    input: &Path,
+    certificates: &[Arc<Resource>],
+    types: &[&str],
+    is_whole: bool,
+) -> Value {
     let yaml = std::fs::read_to_string(input).expect("every case has an input");
     let mut resources = fixture::resources(&yaml);
-    resources.extend(fixture::certificates());
+    resources.extend_from_slice(certificates);
     let translation = translate(&fixture::view(&resources), &fixture::gateway(&resources));
     let mut all = render::resources(&translation.snapshot);
     if !is_whole {

@@ -224,7 +224,7 @@ impl Fields {
         if self.method.is_none() {
             same("method", echo["method"].as_str().unwrap_or(method), method)?;
         }
-        if self.path.is_none() && answer.body != "" {
+        if self.path.is_none() && !answer.body.is_empty() {
             same("path", echo["path"].as_str(), Some(path))?;
         }
         let scheme = if case.protocol(ask.port) == "HTTPS" {

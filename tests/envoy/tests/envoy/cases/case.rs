@@ -1,6 +1,7 @@
 //! What the files of cases hold.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -31,7 +32,7 @@ pub(crate) struct Case {
     /// in requests and in what is expected.
     #[serde(default = "one_listener")]
     pub(crate) listeners: Vec<Value>,
-    /// By name, the `conf` of MeshGatewayRoutes. `tags` beside it narrow the selector, and a
+    /// By name, the `conf` of routes. `tags` beside it narrow the selector, and a
     /// backend that is only a name is that service with the weight 1.
     #[serde(default)]
     pub(crate) routes: BTreeMap<String, Value>,
@@ -120,9 +121,8 @@ impl Case {
         let mut free = first..first + PORTS_OF_A_CASE;
         for listener in &self.listeners {
             let written = port_of(listener)?;
-            if !self.ports.contains_key(&written) {
-                let real = free.next().context("too many ports for one case")?;
-                self.ports.insert(written, real);
+            if let Entry::Vacant(vacant) = self.ports.entry(written) {
+                vacant.insert(free.next().context("too many ports for one case")?);
             }
         }
         Ok(())
