@@ -49,6 +49,10 @@ enum What {
     #[command(after_help = "Example:\n  meridian inspect meshgatewayroute shop")]
     #[command(name = "meshgatewayroute", visible_alias = "meshgatewayroutes")]
     MeshGatewayRoute(One),
+    /// An ExternalService: what gateways have to say about it
+    #[command(after_help = "Example:\n  meridian inspect external-service payments")]
+    #[command(name = "external-service", visible_alias = "external-services")]
+    ExternalService(One),
 }
 
 #[derive(Debug, clap::Args)]
@@ -100,6 +104,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         What::MeshGateway(args) => findings::show(&args, ResourceType::MeshGateway).await?,
         What::MeshGatewayRoute(args) => {
             findings::show(&args, ResourceType::MeshGatewayRoute).await?;
+        }
+        What::ExternalService(args) => {
+            findings::show(&args, ResourceType::ExternalService).await?;
         }
     }
     Ok(ExitCode::SUCCESS)

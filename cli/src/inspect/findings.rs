@@ -1,4 +1,5 @@
-//! One MeshGateway or MeshGatewayRoute: who runs it, and what they have to say about it.
+//! One MeshGateway, MeshGatewayRoute or ExternalService: who runs it, and what they have to say
+//! about it.
 
 use std::collections::BTreeMap;
 

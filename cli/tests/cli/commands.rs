@@ -99,6 +99,25 @@ async fn an_external_service_is_applied_shown_and_deleted() {
     );
     let one = cp.run("get external-service es1 -o yaml").await.ok();
     assert!(one.contains("address: example.com:443"), "{one}");
+    for document in [
+        json!({
+            "type": "Dataplane", "mesh": "default", "name": "gw-1",
+            "networking": {"address": "127.0.1.1",
+                "gateway": {"type": "BUILTIN", "tags": {"kuma.io/service": "edge"}}},
+        }),
+        json!({
+            "type": "DataplaneInsight", "mesh": "default", "name": "gw-1",
+            "findings": [{"type": "ExternalService", "name": "es1",
+                "field": "networking.tls.caCert", "message": "no such Secret"}],
+        }),
+    ] {
+        cp.store(&document).await;
+    }
+    assert_eq!(
+        cp.run("inspect external-service es1").await.ok(),
+        "ExternalService default/es1\n\nFindings:\n  networking.tls.caCert: no such Secret \
+         (says gw-1)\n"
+    );
     let wrong = text.replace("example.com:443", "example.com");
     let stderr = cp.run_with("apply -f -", &wrong).await.failed();
     assert!(stderr.contains("networking.address"), "{stderr}");
