@@ -42,7 +42,15 @@ impl Backend {
     /// # Panics
     /// When there is no free port.
     pub async fn start(name: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::start_at(name, ([127, 0, 0, 1], 0).into()).await
+    }
+
+    /// Starts one at an address; port 0 is any free one.
+    ///
+    /// # Panics
+    /// When it is taken.
+    pub async fn start_at(name: &str, address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("it was just bound");
         let state = Arc::new(Shared {
             name: name.to_owned(),

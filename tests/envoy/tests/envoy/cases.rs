@@ -11,7 +11,7 @@ mod answer;
 mod ask;
 mod case;
 mod documents;
-mod lone;
+pub(crate) mod lone;
 mod world;
 
 use std::net::IpAddr;

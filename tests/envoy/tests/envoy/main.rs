@@ -6,6 +6,7 @@ mod certificates;
 mod changes;
 mod edits;
 mod end_to_end;
+mod external_services;
 mod goldens;
 mod restarts;
 mod stock_proxies;

@@ -20,15 +20,33 @@ pub(crate) struct Envoy {
 impl Envoy {
     /// Starts one for the only gateway among documents.
     pub(crate) async fn start(documents: &[Value]) -> anyhow::Result<Self> {
-        Self::start_of(&mesh_harness::envoy(), documents).await
+        Self::start_changed(documents, |_| {}).await
+    }
+
+    /// Starts one with a configuration that a test has changed.
+    pub(crate) async fn start_changed(
+        documents: &[Value],
+        change: impl FnOnce(&mut Value),
+    ) -> anyhow::Result<Self> {
+        Self::start_with(&mesh_harness::envoy(), documents, change).await
     }
 
     /// Starts one of another version.
     pub(crate) async fn start_of(envoy: &Path, documents: &[Value]) -> anyhow::Result<Self> {
+        Self::start_with(envoy, documents, |_| {}).await
+    }
+
+    async fn start_with(
+        envoy: &Path,
+        documents: &[Value],
+        change: impl FnOnce(&mut Value),
+    ) -> anyhow::Result<Self> {
         let (configuration, findings) = render(documents).await?;
+        let mut configuration: Value = serde_json::from_str(&configuration)?;
+        change(&mut configuration);
         let files = tempfile::tempdir()?;
         let file = files.path().join("envoy.json");
-        std::fs::write(&file, configuration)?;
+        std::fs::write(&file, configuration.to_string())?;
         let mut command = Command::new(envoy);
         command.args(["--disable-hot-restart", "--concurrency", "1"]);
         command
