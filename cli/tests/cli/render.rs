@@ -1,4 +1,6 @@
-use serde_json::Value;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 
 use crate::support::{meridian, meridian_with, route};
 
@@ -124,4 +126,73 @@ async fn a_dataplane_that_cannot_be_rendered_is_explained() {
         let stderr = meridian_with(&line, text).await.failed();
         assert!(stderr.contains(expected), "{expected}: {stderr}");
     }
+}
+
+/// A certificate and its key.
+const CERTIFICATE: &str =
+    include_str!("../../../zone-cp/translate/tests/certificates/ec-parameters.pem");
+
+#[tokio::test]
+async fn secrets_and_files_become_certificates_and_keys_are_shown_only_when_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("edge.pem");
+    std::fs::write(&file, CERTIFICATE).unwrap();
+    let listener = |hostname: &str, source: Value| {
+        json!({
+            "port": 8443, "protocol": "HTTPS", "hostname": hostname,
+            "tls": {"mode": "TERMINATE", "certificates": [source]},
+        })
+    };
+    let gateway = json!({
+        "type": "MeshGateway", "mesh": "default", "name": "edge",
+        "selectors": [{"match": {"kuma.io/service": "edge"}}],
+        "conf": {"listeners": [
+            listener("a.example", json!({"secret": "shop"})),
+            listener("b.example", json!({"file": file.display().to_string()})),
+            listener("c.example", json!({"secret": "none"})),
+        ]},
+    });
+    let secret = json!({
+        "type": "Secret", "mesh": "default", "name": "shop", "data": STANDARD.encode(CERTIFICATE),
+    });
+    let (_, dataplane) = GATEWAY.split_once("---\n").unwrap();
+    let text = format!("{dataplane}{gateway}\n---\n{secret}\n");
+    // The key as it is, and as JSON has it, without the ends that depend on what is around it.
+    let line = CERTIFICATE.lines().rev().nth(2).unwrap();
+    let shows_key = |output: &str| {
+        let encoded = STANDARD.encode(&line[..line.len() - line.len() % 3]);
+        let texts = output
+            .split('"')
+            .filter_map(|text| STANDARD.decode(text).ok());
+        let mut texts = texts.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        output.contains(line) || output.contains(&encoded) || texts.any(|text| text.contains(line))
+    };
+
+    for arguments in [&["-o", "json"][..], &["-o", "json", "--resources"]] {
+        let arguments = [&["render", "-f", "-"], arguments].concat();
+        let run = meridian_with(&arguments, &text).await;
+        assert!(run.stderr.contains("no Secret \"none\""), "{}", run.stderr);
+        assert!(!shows_key(&run.stderr), "{}", run.stderr);
+        let output = run.ok();
+        assert!(output.contains("[redacted]"), "{output}");
+        assert!(!shows_key(&output), "{output}");
+        assert!(output.contains("b.example") && !output.contains("c.example"));
+    }
+    let run = meridian_with(&["render", "-f", "-", "-o", "json"], &text).await;
+    assert!(run.stderr.contains("--with-keys"), "{}", run.stderr);
+
+    let run = meridian_with(&["render", "-f", "-", "-o", "json", "--with-keys"], &text).await;
+    let output = run.ok();
+    assert!(shows_key(&output), "{output}");
+    let config = folder.path().join("envoy.json");
+    std::fs::write(&config, output).unwrap();
+    let envoy =
+        mesh_envoy_binary::locate_or_install(None, &mut |step| eprintln!("{step}")).unwrap();
+    let output = tokio::process::Command::new(&envoy)
+        .args(["--mode", "validate", "--log-level", "warning", "-c"])
+        .arg(&config)
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{output:#?}");
 }

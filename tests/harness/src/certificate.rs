@@ -5,9 +5,39 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mesh_runtime::clock;
-use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256};
+use rcgen::{
+    CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
+    PKCS_ECDSA_P521_SHA512, PKCS_ED25519, PKCS_RSA_SHA256,
+};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+
+/// What kind of key a certificate has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key {
+    /// RSA of 2,048 bits.
+    Rsa,
+    /// ECDSA over P-256.
+    P256,
+    /// ECDSA over P-384.
+    P384,
+    /// ECDSA over P-521.
+    P521,
+    /// Ed25519, which Envoy does not take.
+    Ed25519,
+}
+
+impl Key {
+    fn algorithm(self) -> &'static rcgen::SignatureAlgorithm {
+        match self {
+            Self::Rsa => &PKCS_RSA_SHA256,
+            Self::P256 => &PKCS_ECDSA_P256_SHA256,
+            Self::P384 => &PKCS_ECDSA_P384_SHA384,
+            Self::P521 => &PKCS_ECDSA_P521_SHA512,
+            Self::Ed25519 => &PKCS_ED25519,
+        }
+    }
+}
 
 /// A self-signed certificate with its key.
 #[derive(Debug)]
@@ -19,12 +49,20 @@ pub struct Certificate {
 }
 
 impl Certificate {
+    /// One with a key of that kind for these hostnames, valid for an hour.
+    ///
+    /// # Panics
+    /// When one is no hostname.
+    pub fn with(key: Key, hostnames: &[&str]) -> Self {
+        Self::make(hostnames, key, 3600)
+    }
+
     /// One with an ECDSA key for these hostnames, valid for an hour.
     ///
     /// # Panics
     /// When one is no hostname.
     pub fn ecdsa(hostnames: &[&str]) -> Self {
-        Self::make(hostnames, &PKCS_ECDSA_P256_SHA256, 3600)
+        Self::with(Key::P256, hostnames)
     }
 
     /// One with an RSA key.
@@ -32,7 +70,7 @@ impl Certificate {
     /// # Panics
     /// When one is no hostname.
     pub fn rsa(hostnames: &[&str]) -> Self {
-        Self::make(hostnames, &PKCS_RSA_SHA256, 3600)
+        Self::with(Key::Rsa, hostnames)
     }
 
     /// One with an ECDSA key that has expired a minute ago.
@@ -40,15 +78,11 @@ impl Certificate {
     /// # Panics
     /// When one is no hostname.
     pub fn expired(hostnames: &[&str]) -> Self {
-        Self::make(hostnames, &PKCS_ECDSA_P256_SHA256, -60)
+        Self::make(hostnames, Key::P256, -60)
     }
 
-    fn make(
-        hostnames: &[&str],
-        algorithm: &'static rcgen::SignatureAlgorithm,
-        seconds_left: i64,
-    ) -> Self {
-        let key = KeyPair::generate_for(algorithm).expect("a key of a known kind");
+    fn make(hostnames: &[&str], key: Key, seconds_left: i64) -> Self {
+        let key = KeyPair::generate_for(key.algorithm()).expect("a key of a known kind");
         let names: Vec<String> = hostnames.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("hostnames");
         let now = OffsetDateTime::from_unix_timestamp(clock::now().unix_seconds());

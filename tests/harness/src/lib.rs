@@ -17,7 +17,7 @@ mod wait;
 
 pub use api::Api;
 pub use backend::{Backend, COUNTED_HEADER};
-pub use certificate::{Certificate, secret};
+pub use certificate::{Certificate, Key, secret};
 pub use control_plane::ControlPlane;
 pub use fleet::{Environment, Global, StoppedGlobal, StoppedZone, Upstream, Zone, ZoneOptions};
 pub use gateway::{Agent, DataPlane, Gateway, envoy};

@@ -1,8 +1,10 @@
 //! Certificates as TLS clients of a gateway see them: which one, how soon, and what if it is bad.
 
+use std::path::Path;
 use std::time::Duration;
 
-use mesh_harness::{Certificate, Gateway, Load, Signatures, TlsClient, eventually, secret};
+use futures_util::future::try_join_all;
+use mesh_harness::{Certificate, Gateway, Key, Load, Signatures, TlsClient, eventually, secret};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -173,9 +175,8 @@ async fn a_bad_secret_keeps_the_last_good_certificate_over_a_restart() -> anyhow
     let good = Certificate::ecdsa(&[NAME]);
     let mut fleet = fleet(73, &good).await?;
     let other = Certificate::ecdsa(&[NAME]);
-    let (certificate, _) = good.pem.split_once("-----BEGIN PRIVATE").expect("a key");
-    let (_, key) = other.pem.split_once("-----BEGIN PRIVATE").expect("a key");
-    let mixed = format!("{certificate}-----BEGIN PRIVATE{key}");
+    let (certificate, key) = (parts(&good.pem).0, parts(&other.pem).1);
+    let mixed = format!("{certificate}{key}");
     let expired = Certificate::expired(&[NAME]);
     for (text, words) in [
         ("rubbish", "is not PEM"),
@@ -242,4 +243,103 @@ async fn certificates_come_from_files_and_from_the_gateway_too() -> anyhow::Resu
     fleet.shows(NAME, &second).await;
     fleet.no_finding().await;
     Ok(())
+}
+
+#[tokio::test]
+async fn envoy_takes_a_certificate_if_and_only_if_it_is_offered() -> anyhow::Result<()> {
+    let with = |key: Key| Certificate::with(key, &[NAME]).pem;
+    let (one, other) = (with(Key::P256), with(Key::Rsa));
+    let (certificate, key) = parts(&one);
+    let (other, _) = parts(&other);
+    let mut texts = vec![
+        ("RSA", with(Key::Rsa)),
+        ("P-256", one.clone()),
+        ("P-384", with(Key::P384)),
+        ("P-521", with(Key::P521)),
+        ("Ed25519", with(Key::Ed25519)),
+        ("expired", Certificate::expired(&[NAME]).pem),
+        ("the key first", format!("{key}{certificate}")),
+        ("a chain", format!("{one}{other}")),
+        ("a chain the wrong way round", format!("{other}{one}")),
+        ("no key", certificate.to_owned()),
+        ("no certificate", key.to_owned()),
+        ("another's key", format!("{other}{key}")),
+        ("nothing", String::new()),
+        ("rubbish", "rubbish".to_owned()),
+    ];
+    let folder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../zone-cp/translate/tests/certificates");
+    for name in ["rsa-1024", "ec-parameters", "key-agreement", "secp256k1"] {
+        texts.push((
+            name,
+            std::fs::read_to_string(folder.join(name).with_extension("pem"))?,
+        ));
+    }
+    let verdicts = texts.iter().map(async |(name, text)| {
+        anyhow::Ok((
+            *name,
+            zone_translate::Certificate::parse(text.as_bytes()),
+            validate(text).await?,
+        ))
+    });
+    let mut count = 0;
+    for (name, ours, envoys) in try_join_all(verdicts).await? {
+        assert_eq!(
+            ours.is_ok(),
+            envoys.is_ok(),
+            "{name}: we say {ours:?}, Envoy says {envoys:?}"
+        );
+        if let Ok(read) = ours {
+            // What is offered is what was read, not what was written.
+            assert_eq!(validate(&read.to_pem()).await?, Ok(()), "{name}");
+            count += 1;
+        }
+    }
+    assert_eq!(count, 8);
+    Ok(())
+}
+
+/// The certificate and the key of a PEM text.
+fn parts(pem: &str) -> (&str, &str) {
+    let key = pem.find("-----BEGIN PRIVATE").expect("there is a key");
+    pem.split_at(key)
+}
+
+/// Whether Envoy takes a text as certificate chain and key of a listener; if not, its words.
+async fn validate(text: &str) -> anyhow::Result<Result<(), String>> {
+    let inline = json!({"inline_string": text});
+    let context = json!({
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        "common_tls_context": {
+            "tls_certificates": [{"certificate_chain": inline, "private_key": inline}],
+        },
+    });
+    let proxy = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": "x", "cluster": "x",
+    });
+    let config = json!({"static_resources": {
+        "clusters": [{"name": "x"}],
+        "listeners": [{
+            "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
+            "filter_chains": [{
+                "filters": [{"name": "x", "typed_config": proxy}],
+                "transport_socket": {"name": "x", "typed_config": context},
+            }],
+        }],
+    }});
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("envoy.json");
+    std::fs::write(&file, config.to_string())?;
+    let output = tokio::process::Command::new(mesh_harness::envoy())
+        .args(["--mode", "validate", "--log-level", "error", "-c"])
+        .arg(&file)
+        .output()
+        .await?;
+    let words = String::from_utf8(output.stderr)?;
+    Ok(if output.status.success() {
+        Ok(())
+    } else {
+        Err(words)
+    })
 }
