@@ -79,12 +79,7 @@ fn resources_become_the_configuration_beside_them() {
     }
 }
 
-fn output(
-    input: &Path,
-    certificates: &[Arc<Resource>],
-    types: &[&str],
-    is_whole: bool,
-) -> Value {
+fn output(input: &Path, certificates: &[Arc<Resource>], types: &[&str], is_whole: bool) -> Value {
     let yaml = std::fs::read_to_string(input).expect("every case has an input");
     let mut resources = fixture::resources(&yaml);
     resources.extend_from_slice(certificates);
