@@ -29,6 +29,22 @@ pub fn envoy() -> PathBuf {
         .clone()
 }
 
+/// A command that starts the Envoy for tests with more runtime keys, as a file in `dir`.
+fn envoy_with(runtime: &Value, dir: &Path) -> anyhow::Result<PathBuf> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let layer = json!({"name": "test", "static_layer": runtime});
+    let config = json!({"layered_runtime": {"layers": [layer]}});
+    // Envoy adds what this says to what its file says.
+    let script = format!(
+        "#!/bin/sh\nexec '{}' \"$@\" --config-yaml '{config}'\n",
+        envoy().display()
+    );
+    let file = dir.join("envoy");
+    std::fs::write(&file, script)?;
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755))?;
+    Ok(file)
+}
+
 /// Where gateways can be started: a zone control plane, in this process or another.
 pub trait DataPlane {
     /// Its admin API.
@@ -54,6 +70,19 @@ impl Agent {
     /// # Errors
     /// When it cannot be started.
     pub fn start(zone: &impl DataPlane, dataplane: &Value, token: &str) -> anyhow::Result<Self> {
+        Self::start_with(zone, dataplane, token, &Value::Null)
+    }
+
+    /// Starts it with an Envoy whose runtime has these keys on top of its own.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_with(
+        zone: &impl DataPlane,
+        dataplane: &Value,
+        token: &str,
+        runtime: &Value,
+    ) -> anyhow::Result<Self> {
         let files = tempfile::tempdir()?;
         let token_file = files.path().join("token");
         std::fs::write(&token_file, token)?;
@@ -61,6 +90,10 @@ impl Agent {
         std::fs::write(&dataplane_file, dataplane.to_string())?;
         let config_dir = files.path().join("config");
         std::fs::create_dir(&config_dir)?;
+        let binary = match runtime {
+            Value::Null => envoy(),
+            runtime => envoy_with(runtime, files.path())?,
+        };
         let path = |path: &Path| path.display().to_string();
         let readiness = free_port([127, 0, 0, 1].into())?;
         let arguments = [
@@ -70,7 +103,7 @@ impl Agent {
             format!("--dataplane-file={}", path(&dataplane_file)),
             format!("--dataplane-token-file={}", path(&token_file)),
             format!("--config-dir={}", path(&config_dir)),
-            format!("--binary-path={}", path(&envoy())),
+            format!("--binary-path={}", path(&binary)),
             "--concurrency=1".to_owned(),
             "--drain-time=1s".to_owned(),
             "--dns-enabled=false".to_owned(),
@@ -132,10 +165,24 @@ impl Gateway {
         service: &str,
         address: IpAddr,
     ) -> anyhow::Result<Self> {
+        Self::start_with(zone, name, service, address, &Value::Null).await
+    }
+
+    /// Starts it with an Envoy whose runtime has these keys on top of its own.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start_with(
+        zone: &impl DataPlane,
+        name: &str,
+        service: &str,
+        address: IpAddr,
+        runtime: &Value,
+    ) -> anyhow::Result<Self> {
         let token = zone.api().dataplane_token("default", name).await?;
         let admin = free_port([127, 0, 0, 1].into())?;
         let dataplane = Self::dataplane(name, service, address, admin);
-        let agent = Agent::start(zone, &dataplane, &token)?;
+        let agent = Agent::start_with(zone, &dataplane, &token, runtime)?;
         agent.ready().await;
         Ok(Self {
             agent,

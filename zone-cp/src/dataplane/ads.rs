@@ -5,11 +5,14 @@
 //! finds it so), and looks whether anything changed for its own proxy. What Envoy refuses is
 //! logged once and becomes a finding on the proxy's insight; what it held stays.
 
+mod bisect;
 mod dialect;
 mod health;
 mod node;
 mod refusal;
+mod sockets;
 mod stream;
+mod trials;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -41,6 +44,7 @@ use self::node::Introduction;
 use self::stream::OpenStream;
 use super::auth::Refusal;
 use super::certificates::Certificates;
+use super::refused::RefusedRoutes;
 use super::registration::{RegisterError, Registrar};
 use super::views::Views;
 use crate::inventory::insight::InsightBook;
@@ -91,6 +95,7 @@ pub struct Ads {
 struct Inner {
     config: Config,
     views: Views,
+    refused_routes: RefusedRoutes,
     streams: TaskTracker,
     /// Why proxies were refused last, by node id: an Envoy comes back within a second, and the
     /// log has each reason once.
@@ -132,6 +137,7 @@ impl Ads {
             inner: Arc::new(Inner {
                 config,
                 views,
+                refused_routes: RefusedRoutes::default(),
                 streams: TaskTracker::new(),
                 refusals: Mutex::default(),
                 shutdown,

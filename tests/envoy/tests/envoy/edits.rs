@@ -85,7 +85,7 @@ async fn what_envoy_refuses_leaves_the_last_accepted_routes_and_a_finding() -> a
 }
 
 /// As a zone stores what a global owns.
-fn resource(document: &Value) -> anyhow::Result<Resource> {
+pub(crate) fn resource(document: &Value) -> anyhow::Result<Resource> {
     let parsed = parse_document(document)?;
     let mesh = parsed.mesh.as_deref().map(MeshName::parse).transpose()?;
     let key = Key::try_new(parsed.ty, mesh, ResourceName::parse(&parsed.name)?);

@@ -9,6 +9,7 @@ mod end_to_end;
 mod external_services;
 mod goldens;
 mod named;
+mod refusals;
 mod restarts;
 mod stock_proxies;
 mod support;

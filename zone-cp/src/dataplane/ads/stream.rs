@@ -17,6 +17,8 @@ use zone_translate::{EnvoyType, Finding, Proxy, Translator};
 
 use super::dialect::{Dialect, Incoming};
 use super::node::Introduction;
+use super::sockets::Sockets;
+use super::trials::{Standing, Trials};
 use super::{Inner, Outbox, Requests, next, refusal, refuse};
 use crate::dataplane::registration::Registration;
 use crate::inventory::insight::Counted;
@@ -39,6 +41,8 @@ pub(super) struct OpenStream<'a> {
     dialect: Dialect,
     sender: Sender<EnvoyType>,
     translator: Translator,
+    trials: Trials,
+    sockets: Sockets,
     insight: Uuid,
     /// What translation found.
     findings: Vec<Finding>,
@@ -81,6 +85,8 @@ impl<'a> OpenStream<'a> {
             sender: Sender::new(dialect.policy()),
             dialect,
             translator: Translator::new(proxy),
+            trials: Trials::default(),
+            sockets: Sockets::default(),
             insight: config.insights.opened(
                 registration.key().clone(),
                 introduction.version,
@@ -101,6 +107,7 @@ impl<'a> OpenStream<'a> {
     ) -> Result<Infallible, Status> {
         let mut snapshots = self.inner.config.store.watch();
         let mut certificates = self.inner.config.certificates.news();
+        let mut refused = self.inner.refused_routes.news();
         self.check_token()?;
         self.seen = snapshots.borrow_and_update().clone();
         self.offer(&self.seen.clone())?;
@@ -109,6 +116,7 @@ impl<'a> OpenStream<'a> {
         loop {
             let deadline = self.dialect.next_deadline(&self.sender);
             let deadline = deadline.map(|at| self.start + at);
+            let sockets = self.sockets.due().map(|at| self.start + at);
             let expiry = self
                 .valid_until
                 .map(|until| recheck_at(until, clock::now()));
@@ -121,7 +129,9 @@ impl<'a> OpenStream<'a> {
                 }
                 // It never ends before the service does.
                 Ok(()) = certificates.changed() => self.offer(&self.seen.clone())?,
+                Ok(()) = refused.changed() => self.offer(&self.seen.clone())?,
                 () = at(deadline) => {}
+                () = at(sockets) => self.try_sockets(),
                 () = at(expiry) => self.check_expiry()?,
             }
             self.send()?;
@@ -173,15 +183,52 @@ impl<'a> OpenStream<'a> {
                 self.registration.key()
             )));
         }
-        let begun = Instant::now();
-        let view = self.inner.views.at(latest);
-        if let Some(translation) = self.translator.update(&view) {
-            self.inner.config.metrics.translated(begun.elapsed());
-            self.sender.offer(translation.snapshot);
-            self.findings = translation.findings;
+        if self.translate(latest) | self.settle(latest) {
             self.report();
         }
         Ok(())
+    }
+
+    /// Offers what `latest` means; whether that is anything new.
+    fn translate(&mut self, latest: &mesh_store::Snapshot) -> bool {
+        let begun = Instant::now();
+        let view = self.inner.views.at(latest);
+        self.trials.before(&view, &self.translator);
+        let book = &self.inner.refused_routes;
+        let held = self.trials.held(book, &self.translator, latest);
+        self.translator.hold_back(held);
+        let Some(translation) = self.translator.update(&view) else {
+            return false;
+        };
+        self.inner.config.metrics.translated(begun.elapsed());
+        self.sender.offer(self.trials.offered(translation.snapshot));
+        self.findings = translation.findings;
+        true
+    }
+
+    /// Sees to it that a bad route holds up no other; whether it had to.
+    fn settle(&mut self, latest: &mesh_store::Snapshot) -> bool {
+        let mut has_changed = false;
+        let book = &self.inner.refused_routes;
+        while self.trials.look(
+            |ty| standing(&self.sender, ty),
+            &self.translator,
+            book,
+            latest,
+        ) {
+            self.translate(latest);
+            has_changed = true;
+        }
+        has_changed
+    }
+
+    /// Sends listeners again whose socket could not be opened.
+    fn try_sockets(&mut self) {
+        let now = self.start.elapsed();
+        let refused: Vec<_> = self.sender.rejections().collect();
+        for one in self.sockets.try_again(now, refused.into_iter()) {
+            self.sender.try_again(one.ty, &one.name);
+        }
     }
 
     fn count(&self, ty: EnvoyType, what: Counted) {
@@ -200,6 +247,8 @@ impl<'a> OpenStream<'a> {
                 "push"
             );
             self.count(ty, Counted::Sent);
+            let is_all = self.sender.status(ty).outstanding == said.changes();
+            self.trials.sent(ty, is_all, &self.translator);
             let message = said.to_wire(&self.inner.config.instance_id)?;
             self.outbox
                 .try_send(Ok(message))
@@ -232,10 +281,15 @@ impl<'a> OpenStream<'a> {
             .dialect
             .on_request(self.start.elapsed(), &mut self.sender, ty, request)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        if ty == EnvoyType::Listener && !matches!(event, Event::Stale { .. }) {
+            let now = self.start.elapsed();
+            self.sockets.answered(now, self.sender.rejections());
+        }
         match event {
             Event::Acked { .. } => {
                 self.count(ty, Counted::Acked);
-                if !self.refused.is_empty() {
+                self.trials.answered(ty, true);
+                if self.settle(&self.seen.clone()) || !self.refused.is_empty() {
                     self.report();
                 }
             }
@@ -245,6 +299,11 @@ impl<'a> OpenStream<'a> {
                     type_url = ty.type_url(),
                     "the proxy refused a response: {text}"
                 );
+                self.trials.answered(ty, false);
+                if let Some(less) = self.trials.withdraw(&self.sender) {
+                    self.sender.offer(less);
+                }
+                self.settle(&self.seen.clone());
                 self.report();
             }
             Event::Subscribed { .. } | Event::Stale { .. } => {}
@@ -258,6 +317,9 @@ impl<'a> OpenStream<'a> {
         let refused: Vec<ProtoFinding> = self
             .sender
             .rejections()
+            .chain(self.sockets.trying().iter().cloned())
+            .chain(self.trials.withdrawn())
+            .filter(|one| self.trials.searches() != Some(one.ty))
             .map(|one| {
                 refusal::finding(
                     &snapshot,
@@ -282,6 +344,23 @@ impl<'a> OpenStream<'a> {
             .collect();
         self.inner.config.insights.found(self.insight, findings);
         self.refused = refused;
+    }
+}
+
+/// What became of the items of a type that are offered.
+fn standing(sender: &Sender<EnvoyType>, ty: EnvoyType) -> Standing {
+    let of_type = sender.rejections().filter(|one| one.ty == ty);
+    // Whatever the routes are, these are not taken.
+    let (of_socket, refused): (Vec<_>, Vec<_>) =
+        of_type.partition(|one| refusal::is_about_socket(&one.reason));
+    if let Some(refused) = refused.first() {
+        return Standing::Refused(Arc::clone(&refused.reason));
+    }
+    let status = sender.status(ty);
+    if status.subscribed.is_some() && status.outstanding == of_socket.len() {
+        Standing::Taken
+    } else {
+        Standing::Open
     }
 }
 

@@ -4,7 +4,7 @@
 //! held back: the version before it stays in its place, or nothing does. Which ones these are is
 //! for the caller to find out, who talks to Envoy.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -16,7 +16,7 @@ use mesh_proto::mesh::mesh_gateway_route::conf::Route as Kind;
 use super::Translator;
 use crate::EnvoyType;
 use crate::finding::Finding;
-use crate::view::{Decoded, MeshView, ZoneView};
+use crate::view::{Decoded, ZoneView};
 
 type Routes = OrdMap<ResourceName, Arc<Resource>>;
 

@@ -32,6 +32,25 @@ fn rejected_version_is_not_resent_until_it_changes() {
 }
 
 #[test]
+fn rejected_version_is_resent_when_it_is_to_be_tried_again() {
+    let mut script = synced(Policy::own(), &Offer::new().plain(MESH, &["a@1"]));
+    script.sender.try_again(MESH, &name("a"));
+    assert_eq!(script.drain(), NOTHING, "it is held");
+    let offer = Offer::new().plain(MESH, &["a@1"]);
+    script.offer(&offer.plain(MESH, &["a@2"]));
+    script.drain();
+    assert_eq!(script.nack(MESH, "busy"), NOTHING);
+    script.sender.try_again(MESH, &name("a"));
+    assert_eq!(script.drain(), ["Mesh delta: +a@2"]);
+    assert_eq!(script.nack(MESH, "still busy"), NOTHING);
+    script.sender.try_again(MESH, &name("a"));
+    script.drain();
+    assert_eq!(script.ack(MESH), NOTHING);
+    assert!(script.sender.is_synced());
+    assert_eq!(script.sender.rejections().count(), 0);
+}
+
+#[test]
 fn return_to_the_accepted_version_ends_the_rejection_without_a_word() {
     let offer = Offer::new().plain(MESH, &["a@1"]);
     let mut script = synced(Policy::own(), &offer);
