@@ -184,6 +184,15 @@ impl Plan {
         plan
     }
 
+    /// Whether listeners of one plan are as they would be for the other; certificates are offered
+    /// by themselves.
+    pub(crate) fn listens_alike(&self, other: &Self) -> bool {
+        self.gateway == other.gateway
+            && self.tags == other.tags
+            && self.tags_header == other.tags_header
+            && self.ports == other.ports
+    }
+
     /// Whether routes compiled for one plan are as they would be for the other.
     pub(crate) fn routes_alike(&self, other: &Self) -> bool {
         self.tags_header == other.tags_header

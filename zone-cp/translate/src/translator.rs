@@ -20,6 +20,7 @@ use mesh_model::tags;
 use mesh_proto::mesh::MeshGatewayRoute;
 use sha2::{Digest as _, Sha256};
 
+use crate::certificate::Offered;
 use crate::clusters::Clusters;
 use crate::envoy;
 use crate::external::Site;
@@ -199,17 +200,32 @@ impl Translator {
         if !is_first && plan == self.plan {
             return false;
         }
+        let listens_alike = !is_first && plan.listens_alike(&self.plan);
         let routes_alike = plan.routes_alike(&self.plan);
-        self.plan = plan;
+        let before = std::mem::replace(&mut self.plan, plan);
+        self.offer_secrets(&before.secrets);
+        if listens_alike {
+            return false;
+        }
         self.held.plan += 1;
         let ports = &self.plan.ports;
         self.is_replanned = true;
         let layer = [(Name::from(runtime::NAME), runtime::encode(ports))];
         replace(&mut self.items[EnvoyType::Runtime.index()], layer);
-        let secrets = self.plan.secrets.iter();
-        let secrets = secrets.map(|(name, offered)| (Arc::clone(name), offered.payload().clone()));
-        replace(&mut self.items[EnvoyType::Secret.index()], secrets);
         is_first || !routes_alike
+    }
+
+    /// Offers the certificates of the plan instead of those before.
+    fn offer_secrets(&mut self, before: &BTreeMap<Name, Offered>) {
+        let items = &mut self.items[EnvoyType::Secret.index()];
+        let now = &self.plan.secrets;
+        let is_new = |(name, offered): &(&Name, &Offered)| before.get(*name) != Some(offered);
+        for (name, offered) in now.iter().filter(is_new) {
+            put(items, name, Some(offered.payload().clone()));
+        }
+        for name in before.keys().filter(|name| !now.contains_key(*name)) {
+            put(items, name, None);
+        }
     }
 
     fn start_over(&mut self, site: Site) {
