@@ -2,12 +2,14 @@
 //! health, and come to our zone when it takes the other's place.
 
 mod proxy;
+mod stock_zone;
 
 use anyhow::Context as _;
 use mesh_harness::{Backend, Load, Zone, eventually};
 use serde_json::Value;
 
 use self::proxy::{Setup, StockProxy};
+use self::stock_zone::StockZone;
 use crate::support::{Fleet, HOST, PORT, address, named_route, route};
 
 /// Starts the Envoy `gateway-stock` under a zone of ours.
@@ -203,5 +205,90 @@ async fn a_zone_that_restarts_changes_nothing_on_envoys_of_either_dialect() -> a
             panic!("it changed: {changed:?}");
         }
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_zone_takes_the_place_of_a_stock_one_and_no_request_is_lost() -> anyhow::Result<()> {
+    // Both call a gateway from the global by the same name.
+    takes_the_place(83, "edge-5c75xw87847wvc4c").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_is_one_lost_if_every_listener_gets_another_name() -> anyhow::Result<()> {
+    takes_the_place(84, "edge-of-another-name").await
+}
+
+async fn takes_the_place(number: u8, stock_name: &str) -> anyhow::Result<()> {
+    let Fleet {
+        global,
+        zone,
+        gateway,
+        cart,
+    } = Fleet::start(number).await?;
+    for path in ["/cart", "/old", "/new"] {
+        global
+            .api
+            .apply(&named_route(&path[1..], path, "cart"))
+            .await?;
+    }
+    gateway.answers(PORT, HOST, "/new", 200).await;
+    // Both give a cluster the same name, which is a hash over the tags of its destination.
+    let clusters = gateway.admin("/clusters").await?;
+    let cluster = clusters.lines().find_map(|line| {
+        let (name, _) = line.split_once("::")?;
+        name.starts_with("cart-").then(|| name.to_owned())
+    });
+    let token = zone.api.dataplane_token("default", "gateway-stock").await?;
+    let trusted = std::fs::read_to_string(zone.ca_file())?;
+    let at = zone.data_plane;
+    let zone = zone.stop().await?;
+
+    let mut stock = StockZone::new()?;
+    let replaced = [
+        ("cart-same", cluster.context("no cluster")?),
+        ("7777", cart.address().port().to_string()),
+        ("edge-5c75xw87847wvc4c", stock_name.to_owned()),
+        ("127.0.0.99", address([number, 9]).to_string()),
+    ];
+    stock.start(at, &replaced).await?;
+    let proxy = StockProxy::start(&Setup {
+        name: "gateway-stock",
+        address: address([number, 9]),
+        control_plane: at,
+        trusted: trusted + &stock.certificate,
+        token,
+    })?;
+    proxy.answers("/old", 200).await;
+    proxy.answers("/new", 404).await;
+    let loads = ["/cart", "/old"].map(|path| Load::start(proxy.at(PORT), HOST, path, 3));
+    for load in &loads {
+        load.go_on_for(100).await;
+    }
+
+    stock.stop().await;
+    for load in &loads {
+        load.go_on_for(100).await;
+    }
+    let zone = zone.start().await?;
+    proxy.answers("/new", 200).await;
+    // What only the stock zone knew goes last.
+    eventually("the stock zone's cluster is gone", async || {
+        let held = proxy.admin("/clusters").await?;
+        anyhow::ensure!(!held.contains("cart-0ca6c34f29eea531"), "{held}");
+        Ok(())
+    })
+    .await;
+    let listeners = proxy.admin("/listeners").await?;
+    let ours = "edge-5c75xw87847wvc4c:HTTP:18080::";
+    assert!(listeners.contains(ours), "{listeners}");
+    assert_eq!(listeners.matches(":HTTP:").count(), 1, "{listeners}");
+    for load in loads {
+        load.go_on_for(100).await;
+        let tally = load.stop().await;
+        eprintln!("{tally}");
+        assert_eq!(tally.other_than(&["200 cart-1"]), 0, "{tally}");
+    }
+    drop(zone);
     Ok(())
 }
