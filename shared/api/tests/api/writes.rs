@@ -311,6 +311,29 @@ async fn a_zone_writes_its_inventory_and_nothing_of_the_globals() {
 }
 
 #[tokio::test]
+async fn external_services_need_their_mesh() {
+    let api = support::global().await;
+    let mut service = json!({
+        "type": "ExternalService", "mesh": "default", "name": "es",
+        "networking": { "address": "example.com:443" },
+        "tags": { "kuma.io/service": "outside" },
+    });
+    let path = "/meshes/default/external-services/es";
+    assert_eq!(api.put(path, &service).await.status, StatusCode::CREATED);
+    service["networking"]["address"] = json!("example.com");
+    assert_eq!(
+        api.put(path, &service).await.fields(),
+        ["networking.address"]
+    );
+    service["networking"]["address"] = json!("example.com:443");
+    service["mesh"] = json!("nowhere");
+    let answer = api
+        .put("/meshes/nowhere/external-services/es", &service)
+        .await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND, "{}", answer.body);
+}
+
+#[tokio::test]
 async fn the_global_takes_no_inventory_over_its_api() {
     let api = support::global().await;
     for (path, body) in [
