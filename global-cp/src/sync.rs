@@ -86,6 +86,7 @@ impl Sync {
             config: String::new(),
             features: own_features(),
             instance_id,
+            store_id: Some(store.id().0),
         };
         let config = Config {
             store,

@@ -316,6 +316,7 @@ impl Starting {
                 config: self.config.to_json().to_string(),
                 features: own_features(),
                 instance_id: self.instance_id.clone(),
+                store_id: None,
             },
         });
         let state = client.state();

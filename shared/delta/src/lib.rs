@@ -68,7 +68,7 @@ pub use message::{
 pub use payload::Payload;
 pub use policy::{OnNack, Policy};
 pub use receiver::{Apply, Mode, Receiver, Resume, Verdict};
-pub use resume::{Content, Holder, Matcher, Part, Prefix, ResumeError};
+pub use resume::{Content, Holder, Index, Matcher, Part, Prefix, ResumeError};
 pub use sender::{Counters, Event, Rejected, Sender, Subscribed, TypeStatus};
 pub use snapshot::{Item, Name, Snapshot, TypeSet, Version};
 pub use world::{World, WorldRequest, WorldResponse};

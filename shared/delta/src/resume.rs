@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use sha2::Digest as _;
 
@@ -71,12 +72,12 @@ impl FromStr for Prefix {
 
     fn from_str(text: &str) -> Result<Self, ResumeError> {
         let wrong = || ResumeError::NotAPrefix(text.chars().take(32).collect());
-        let digits = u8::try_from(text.len()).map_err(|_| wrong())?;
+        let digits = u8::try_from(text.len()).map_err(|_too_long| wrong())?;
         if digits > MOST_DIGITS || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(wrong());
         }
         let padded = format!("{text:0<16}");
-        let bits = u64::from_str_radix(&padded, 16).map_err(|_| wrong())?;
+        let bits = u64::from_str_radix(&padded, 16).map_err(|_no_number| wrong())?;
         Ok(Self { bits, digits })
     }
 }
@@ -94,7 +95,7 @@ pub struct Part {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// The digests of the parts below it.
-    Below([Digest; BRANCHES]),
+    Below(Box<[Digest; BRANCHES]>),
     /// Everything in it.
     Listed(Vec<(Name, Version)>),
 }
@@ -124,9 +125,9 @@ pub enum ResumeError {
     TooMany,
 }
 
-/// Names and versions by the hash of the name.
+/// Names and versions by the hash of the name. What is offered to many is indexed once.
 #[derive(Debug, Clone, Default)]
-struct Index {
+pub struct Index {
     entries: Vec<Entry>,
 }
 
@@ -139,7 +140,8 @@ struct Entry {
 }
 
 impl Index {
-    fn new(members: impl IntoIterator<Item = (Name, Version)>) -> Self {
+    /// An index of these; each name once.
+    pub fn new(members: impl IntoIterator<Item = (Name, Version)>) -> Self {
         let mut entries: Vec<Entry> = members
             .into_iter()
             .map(|(name, version)| Entry {
@@ -182,6 +184,16 @@ impl Holder {
         Self(Index::new(held))
     }
 
+    /// How many names are held.
+    pub fn len(&self) -> usize {
+        self.0.entries.len()
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.0.entries.is_empty()
+    }
+
     /// What is in a part: a list where that is short, or else digests.
     pub fn part(&self, prefix: Prefix) -> Part {
         let entries = self.0.part(prefix);
@@ -189,7 +201,7 @@ impl Holder {
             let list = entries.iter();
             Content::Listed(list.map(|e| (e.name.clone(), e.version.clone())).collect())
         } else {
-            let mut below = [Digest::default(); BRANCHES];
+            let mut below = Box::new([Digest::default(); BRANCHES]);
             for (digest, child) in below.iter_mut().zip(prefix.children()) {
                 *digest = self.0.digest(child);
             }
@@ -202,7 +214,7 @@ impl Holder {
 /// The side that compares what is held with what it offers of one type.
 #[derive(Debug)]
 pub struct Matcher {
-    offered: Index,
+    offered: Arc<Index>,
     open: BTreeSet<Prefix>,
     listed: Vec<(Prefix, Vec<(Name, Version)>)>,
     total: usize,
@@ -210,9 +222,9 @@ pub struct Matcher {
 
 impl Matcher {
     /// A matcher that waits for the holder's first word, which is about [`Prefix::ALL`].
-    pub fn new(offered: impl IntoIterator<Item = (Name, Version)>) -> Self {
+    pub fn new(offered: Arc<Index>) -> Self {
         Self {
-            offered: Index::new(offered),
+            offered,
             open: [Prefix::ALL].into(),
             listed: Vec::new(),
             total: 0,
@@ -248,7 +260,7 @@ impl Matcher {
                 Err(ResumeError::TooDeep(prefix.to_string()))
             }
             Content::Below(digests) => {
-                let differing = prefix.children().zip(digests);
+                let differing = prefix.children().zip(*digests);
                 let differing: Vec<Prefix> = differing
                     .filter(|(child, digest)| self.offered.digest(*child) != *digest)
                     .map(|(child, _)| child)
@@ -311,7 +323,7 @@ mod tests {
         offered: &BTreeMap<Name, Version>,
     ) -> (BTreeMap<Name, Version>, usize, usize) {
         let holder = Holder::new(held.clone());
-        let mut matcher = Matcher::new(offered.clone());
+        let mut matcher = Matcher::new(Arc::new(Index::new(offered.clone())));
         let mut asked = vec![Prefix::ALL];
         let (mut parts, mut names) = (0, 0);
         while let Some(prefix) = asked.pop() {
@@ -359,7 +371,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused() {
-        let mut matcher = Matcher::new(set((0..100).map(|n| (n, 0))));
+        let mut matcher = Matcher::new(Arc::new(Index::new(set((0..100).map(|n| (n, 0))))));
         let other = Part {
             prefix: "a".parse().unwrap(),
             content: Content::Listed(Vec::new()),
@@ -370,7 +382,7 @@ mod tests {
         );
         let all = Part {
             prefix: Prefix::ALL,
-            content: Content::Below([Digest::default(); BRANCHES]),
+            content: Content::Below(Box::new([Digest::default(); BRANCHES])),
         };
         let asked = matcher.take(all).unwrap();
         assert_eq!(asked.len(), BRANCHES);

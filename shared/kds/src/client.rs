@@ -11,13 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use mesh_delta::Resume;
 use mesh_model::ZoneName;
 use mesh_proto::mesh::ZoneHealthCheckRequest;
 use mesh_proto::mesh::global_kds_service_client::GlobalKdsServiceClient;
 use mesh_proto::mesh::kds_sync_service_client::KdsSyncServiceClient;
 use mesh_runtime::backoff::Backoff;
 use mesh_runtime::shutdown::Shutdown;
-use mesh_store::SharedStore;
+use mesh_store::{Batch, SharedStore};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -28,13 +29,13 @@ use tonic::{Code, Request};
 use uuid::Uuid;
 
 pub use self::connect::{ConnectError, Target};
-use self::gate::ClusterGate;
 pub use self::gate::known_cluster_id;
+use self::gate::{ClusterGate, followed, followed_store};
 use crate::intake::Intake;
 use crate::kind::Kind;
 use crate::mapping::Mapping;
 use crate::metrics::Metrics;
-use crate::peer::{Naming, NodeInfo, write_zone_metadata};
+use crate::peer::{Abilities, Naming, NodeInfo, write_zone_metadata};
 use crate::projection::{Projection, largest_item};
 use crate::stream::receive::{Applied, Memory, Receiving};
 use crate::stream::send::{self, Sending};
@@ -47,6 +48,9 @@ const MAX_DOWN: usize = 256 << 20;
 const HEALTH_INTERVAL: Duration = Duration::from_secs(300);
 /// A connection that held this long was a good one: the next attempt starts anew.
 const GOOD_CONNECTION: Duration = Duration::from_secs(5);
+
+/// How long a global has to say who it is before it is taken for a stock one.
+const RECOGNITION: Duration = Duration::from_secs(1);
 
 /// How many different troubles in a row are worth a line.
 const MOST_TOLD: usize = 32;
@@ -96,6 +100,15 @@ struct Session {
     opened: watch::Sender<bool>,
     /// The global is a stock one.
     is_stock_peer: AtomicBool,
+    /// The global, once it said who it is.
+    global: watch::Sender<Option<Global>>,
+}
+
+/// What a global says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Global {
+    abilities: Abilities,
+    store_id: Option<Uuid>,
 }
 
 /// The client. [`Client::run`] does the work; [`Client::state`] tells how it goes.
@@ -254,13 +267,25 @@ impl Client {
                 tracing::warn!(type_url = %kind, name = %one.name, "rejected a resource: {}", one.reason);
             }
         };
+        let global = recognized(session).await;
+        let snapshot = self.config.store.snapshot();
+        // Another store may hold anything under a version's name: it is asked for everything.
+        let is_known = global
+            .store_id
+            .is_some_and(|id| followed_store(&snapshot) == Some(id));
         // The subscriptions are in the channel before the call: a global may answer with headers
         // only once it has something to say.
         let receiving = Receiving {
+            abilities: global.abilities,
+            resume: if global.abilities.resume && is_known {
+                Resume::Versions
+            } else {
+                Resume::Nothing
+            },
             node: &self.config.node,
             kinds: Kind::down().collect(),
             intake: Intake::FromGlobal,
-            gate: ClusterGate::new(&self.config.store.snapshot(), session.opened.clone()),
+            gate: ClusterGate::new(&snapshot, session.opened.clone()),
             is_stock_peer: &session.is_stock_peer,
             memory: Memory::default(),
             store: Arc::clone(&self.config.store),
@@ -268,16 +293,47 @@ impl Client {
             on_applied: &mut on_applied,
         };
         let call = client.global_to_zone_sync(self.call(ReceiverStream::new(rx)));
-        Err(receiving.run(Box::pin(responses(call))).await)
+        let following = receiving.run(Box::pin(responses(call)));
+        let news = global.store_id.filter(|_known| !is_known);
+        let remembering = async {
+            self.remember_store(session, news).await;
+            std::future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            end = following => Err(end),
+            never = remembering => match never {},
+        }
     }
 
-    /// ZoneToGlobalSync: this zone reports what it owns, once it knows that it is to the right
-    /// global.
+    /// Once the global was seen to be the one to follow: remembers its store.
+    async fn remember_store(&self, session: &Session, store_id: Option<Uuid>) {
+        let Some(store_id) = store_id else {
+            return;
+        };
+        let mut opened = session.opened.subscribe();
+        if opened.wait_for(|is_open| *is_open).await.is_err() {
+            return;
+        }
+        let resource = followed(store_id, mesh_runtime::clock::now());
+        if let Err(error) = self.config.store.commit(Batch::new().put(resource)).await {
+            // The next connection asks for everything again, and nothing else.
+            tracing::warn!(%error, "cannot remember the store of the global");
+        }
+    }
+
+    /// ZoneToGlobalSync: the global says who it is; this zone reports what it owns, once it knows
+    /// that it is to the right global.
     async fn up(&self, channel: Channel, session: &Session) -> Result<Infallible, End> {
+        let end = self.report(channel, session).await;
+        // A global that does not take reports is followed all the same, as far as that goes.
         let mut opened = session.opened.subscribe();
         if opened.wait_for(|is_open| *is_open).await.is_err() {
             return std::future::pending().await;
         }
+        Err(end)
+    }
+
+    async fn report(&self, channel: Channel, session: &Session) -> End {
         let _open = self.config.metrics.stream("up");
         let (tx, rx) = mpsc::channel(CHANNEL);
         let mut client = self.sync_client(channel);
@@ -287,6 +343,10 @@ impl Client {
                 session
                     .is_stock_peer
                     .store(!global.is_meridian(), Ordering::Relaxed);
+                session.global.send_replace(Some(Global {
+                    abilities: global.abilities(),
+                    store_id: global.store_id,
+                }));
             }
             send::Happened::Sent(kind) => metrics.sent(kind),
             send::Happened::Acked(kind) => metrics.answered(kind, true),
@@ -311,10 +371,11 @@ impl Client {
             says_version: false,
             projection: &projection,
             outbox: tx,
+            may_send: session.opened.subscribe(),
             on_event: &mut on_event,
         };
         let call = client.zone_to_global_sync(self.call(ReceiverStream::new(rx)));
-        Err(sending.run(Box::pin(responses(call))).await)
+        sending.run(Box::pin(responses(call))).await
     }
 
     /// `HealthCheck`: once at the start, then at the interval that the global asks for.
@@ -340,6 +401,18 @@ impl Client {
             tokio::time::sleep(wait).await;
         }
     }
+}
+
+/// What the global said of itself, or that it is a stock one if it says nothing for a while.
+async fn recognized(session: &Session) -> Global {
+    let mut global = session.global.subscribe();
+    let said = global.wait_for(Option::is_some);
+    let said = tokio::time::timeout(RECOGNITION, said).await;
+    let said = said.ok().and_then(Result::ok).and_then(|said| *said);
+    said.unwrap_or(Global {
+        abilities: Abilities::default(),
+        store_id: None,
+    })
 }
 
 /// The messages of a call that may not have answered yet, as one stream.

@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use mesh_delta::Name;
+use imbl::OrdMap;
+use mesh_delta::{Name, Version};
 use mesh_model::{
     Key, MeshName, Resource, ResourceName, ResourceType, Spec, Timestamp, ZoneName, cluster,
     labels, tags,
@@ -137,6 +138,16 @@ impl Intake {
             }
         }
         plan
+    }
+
+    /// The names and versions of what the store holds of the sender's, as the sender gave them.
+    /// What was changed on arrival has another version here, and is sent again.
+    pub(crate) fn held(&self, snapshot: &Snapshot, ty: ResourceType) -> OrdMap<Name, Version> {
+        snapshot
+            .list(ty)
+            .filter(|resource| self.owns(resource))
+            .map(|resource| wire::as_received(resource))
+            .collect()
     }
 
     /// The key under which a stream name is stored here; `None` for a name that is none.

@@ -34,11 +34,50 @@ pub const FEATURE_HASH_SUFFIX: &str = "hash-suffix";
 /// In node features: the peer is a Meridian control plane.
 pub const FEATURE_MERIDIAN: &str = "meridian";
 
+/// Ours: a receiver's first request of a type says what it holds, as digests.
+pub const FEATURE_RESUME: &str = "meridian-resume";
+/// Ours: a response may be spread over several messages.
+pub const FEATURE_CHUNKS: &str = "meridian-chunks";
+/// Ours: a NACK lists what was refused in `error_detail.details`.
+pub const FEATURE_REJECTIONS: &str = "meridian-rejections";
+
+/// The abilities of this release, as zones say them in the metadata of calls.
+const OWN_ABILITIES: [&str; 3] = [FEATURE_RESUME, FEATURE_CHUNKS, FEATURE_REJECTIONS];
+
 /// The features that our control planes announce in their nodes.
 pub fn own_features() -> Vec<String> {
     [FEATURE_ZONE_TOKEN, FEATURE_HASH_SUFFIX, FEATURE_MERIDIAN]
+        .into_iter()
+        .chain(OWN_ABILITIES)
         .map(str::to_owned)
-        .into()
+        .collect()
+}
+
+/// What a Meridian control plane can do beyond Kuma's protocol. A stock one can none of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Abilities {
+    /// [`FEATURE_RESUME`].
+    pub resume: bool,
+    /// [`FEATURE_CHUNKS`].
+    pub chunks: bool,
+    /// [`FEATURE_REJECTIONS`].
+    pub rejections: bool,
+}
+
+impl Abilities {
+    /// What is announced among `features`.
+    pub fn announced<'a>(features: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut abilities = Self::default();
+        for feature in features {
+            match feature {
+                FEATURE_RESUME => abilities.resume = true,
+                FEATURE_CHUNKS => abilities.chunks = true,
+                FEATURE_REJECTIONS => abilities.rejections = true,
+                _ => {}
+            }
+        }
+        abilities
+    }
 }
 
 /// How resources are named towards a peer.
@@ -82,6 +121,8 @@ pub struct ZonePeer {
     pub store_id: Option<Uuid>,
     /// The largest message that it takes, if it said so.
     pub max_message: Option<usize>,
+    /// What it can do beyond Kuma's protocol.
+    pub abilities: Abilities,
     /// Whether it sent exactly one `authorization` value.
     pub has_token: bool,
 }
@@ -104,14 +145,18 @@ impl ZonePeer {
                 .and_then(|v| v.to_str().ok())
                 .map(str::to_owned)
         };
-        let is_hashed = metadata
-            .get_all(FEATURES)
-            .iter()
-            .filter_map(|v| v.to_str().ok())
-            .flat_map(|v| v.split(','))
-            .any(|feature| feature.trim() == FEATURE_HASH_SUFFIX);
+        let features = || {
+            metadata
+                .get_all(FEATURES)
+                .iter()
+                .filter_map(|v| v.to_str().ok())
+                .flat_map(|v| v.split(','))
+                .map(str::trim)
+        };
+        let is_hashed = features().any(|feature| feature == FEATURE_HASH_SUFFIX);
         Ok(Self {
             zone,
+            abilities: Abilities::announced(features()),
             up_naming: if is_hashed {
                 Naming::Hashed
             } else {
@@ -144,6 +189,9 @@ pub fn write_zone_metadata(
     metadata.insert(KDS_VERSION, MetadataValue::from_static("v3"));
     metadata.append(FEATURES, MetadataValue::from_static(FEATURE_PING_HEALTH));
     metadata.append(FEATURES, MetadataValue::from_static(FEATURE_HASH_SUFFIX));
+    for ability in OWN_ABILITIES {
+        metadata.append(FEATURES, MetadataValue::from_static(ability));
+    }
     metadata.insert(STORE_ID, ascii(&store_id.to_string()));
     metadata.insert(MAX_MESSAGE, ascii(&max_message.to_string()));
 }
@@ -161,6 +209,8 @@ pub struct NodeInfo {
     pub features: Vec<String>,
     /// The sender's instance, `<host name>-<4 hex>`.
     pub instance_id: String,
+    /// The identity of the sender's store, from a global of ours.
+    pub store_id: Option<Uuid>,
 }
 
 /// A control plane's release.
@@ -180,6 +230,11 @@ impl NodeInfo {
     /// Whether this peer is a Meridian control plane.
     pub fn is_meridian(&self) -> bool {
         self.features.iter().any(|f| f == FEATURE_MERIDIAN)
+    }
+
+    /// What this peer can do beyond Kuma's protocol.
+    pub fn abilities(&self) -> Abilities {
+        Abilities::announced(self.features.iter().map(String::as_str))
     }
 
     /// How this peer wants resources named that are sent to it.
@@ -208,6 +263,7 @@ impl NodeInfo {
             ("buildDate", text(&self.version.build_date)),
         ]);
         let features = self.features.iter().map(|f| text(f)).collect();
+        let store_id = self.store_id.map(|id| (STORE_ID, text(&id.to_string())));
         let fields = [
             ("version", object(vec![("kumaCp", version)])),
             ("config", text(&self.config)),
@@ -223,7 +279,11 @@ impl NodeInfo {
             id: self.id.clone(),
             cluster: String::new(),
             metadata: Some(Struct {
-                fields: fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
+                fields: fields
+                    .into_iter()
+                    .chain(store_id)
+                    .map(|(k, v)| (k.to_owned(), v))
+                    .collect(),
             }),
             ..Node::default()
         }
@@ -254,6 +314,7 @@ impl NodeInfo {
             config: field("config").map(string).unwrap_or_default(),
             features,
             instance_id: field("control-plane-id").map(string).unwrap_or_default(),
+            store_id: field(STORE_ID).and_then(|id| Uuid::parse_str(&string(id)).ok()),
         }
     }
 }
@@ -287,6 +348,11 @@ mod tests {
         assert_eq!(peer.up_naming, Naming::Hashed);
         assert_eq!(peer.store_id, Some(store_id));
         assert_eq!(peer.max_message, Some(1 << 28));
+        let own = own_features();
+        assert_eq!(
+            peer.abilities,
+            Abilities::announced(own.iter().map(String::as_str))
+        );
         assert!(!peer.has_token);
     }
 
@@ -315,8 +381,16 @@ mod tests {
             config: "{}".into(),
             features: vec![FEATURE_ZONE_TOKEN.into(), FEATURE_HASH_SUFFIX.into()],
             instance_id: "host-1a2b".into(),
+            store_id: Some(Uuid::from_u128(7)),
         };
         assert_eq!(NodeInfo::from_node(&info.to_node()), info);
+        assert_eq!(info.abilities(), Abilities::default());
+        let ours = NodeInfo {
+            features: own_features(),
+            ..info.clone()
+        };
+        let abilities = ours.abilities();
+        assert!(abilities.resume && abilities.chunks && abilities.rejections);
         assert_eq!(info.naming(), Naming::Hashed);
         let bare = NodeInfo::from_node(&Node {
             id: "east".into(),

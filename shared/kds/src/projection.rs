@@ -5,9 +5,10 @@
 //! proportion to what changed since the last look.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use imbl::OrdMap;
-use mesh_delta::{Item, Name, Snapshot, TypeSet as _};
+use mesh_delta::{Index, Item, Name, Snapshot, TypeSet as _};
 use mesh_model::Key;
 use mesh_store::Change;
 use parking_lot::Mutex;
@@ -27,7 +28,12 @@ pub struct Projection {
     mapping: Mapping,
     max_item: usize,
     state: Mutex<State>,
+    /// The items of a kind by the hash of their names, for zones that come back.
+    indexes: Mutex<BTreeMap<Kind, (Items, Arc<Index>)>>,
 }
+
+/// The items of a kind.
+type Items = OrdMap<Name, Item<Kind>>;
 
 #[derive(Debug)]
 struct State {
@@ -50,7 +56,24 @@ impl Projection {
                 items: Snapshot::empty(),
                 claims: BTreeMap::new(),
             }),
+            indexes: Mutex::default(),
         }
+    }
+
+    /// The names and versions of a kind's items, for comparison with what a peer holds. Peers
+    /// that come back at the same time share it.
+    pub(crate) fn index(&self, kind: Kind, items: &Items) -> Arc<Index> {
+        let mut indexes = self.indexes.lock();
+        if let Some((of, index)) = indexes.get(&kind)
+            && of.ptr_eq(items)
+        {
+            return Arc::clone(index);
+        }
+        let members = items.iter();
+        let members = members.map(|(name, item)| (name.clone(), item.version.clone()));
+        let index = Arc::new(Index::new(members));
+        indexes.insert(kind, (items.clone(), Arc::clone(&index)));
+        index
     }
 
     /// What the peers should hold at `latest` or, if another caller brought a later snapshot, at

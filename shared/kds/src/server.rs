@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use futures_util::{Stream, StreamExt as _, stream};
+use mesh_delta::Resume;
 use mesh_model::ZoneName;
 use mesh_proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use mesh_proto::mesh::global_kds_service_server::{GlobalKdsService, GlobalKdsServiceServer};
@@ -20,7 +21,7 @@ use mesh_proto::mesh::{
 };
 use mesh_runtime::shutdown::Shutdown;
 use mesh_store::SharedStore;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::TaskTracker;
 use tonic::codec::CompressionEncoding;
@@ -297,6 +298,7 @@ impl KdsSyncService for Server {
                     says_version: peer.version.is_some(),
                     projection: &projection,
                     outbox: tx,
+                    may_send: watch::Sender::new(true).subscribe(),
                     on_event: &mut on_event,
                 };
                 sending.run(inbound).await
@@ -324,6 +326,8 @@ impl KdsSyncService for Server {
             async move {
                 let node = NodeInfo {
                     id: peer.zone.to_string(),
+                    // A stock zone hears what a stock global says, and nothing else.
+                    store_id: inner.config.node.store_id.filter(|_| peer.abilities.resume),
                     ..inner.config.node.clone()
                 };
                 let mut on_applied = |applied: Applied<'_>| {
@@ -353,6 +357,12 @@ impl KdsSyncService for Server {
                     memory: Memory::default(),
                     store: Arc::clone(&inner.config.store),
                     outbox: tx,
+                    abilities: peer.abilities,
+                    resume: if peer.abilities.resume && peer.up_naming == Naming::Hashed {
+                        Resume::Versions
+                    } else {
+                        Resume::Nothing
+                    },
                     on_applied: &mut on_applied,
                 };
                 receiving.run(inbound).await

@@ -13,8 +13,14 @@ use mesh_store::CommitError;
 use tokio::sync::mpsc;
 use tonic::Status;
 
+use crate::kind::Kind;
+
 /// Room for one unanswered response, or one answer, of every type, and some.
 pub(crate) const CHANNEL: usize = 64;
+
+/// How large a message between our own control planes is, about: no resource waits long behind
+/// another type's, and a receiver sees that there is progress.
+pub(crate) const CHUNK: usize = 255 << 10;
 
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +43,9 @@ pub(crate) enum End {
     /// The peer does not read.
     #[error("the peer does not read what it is sent")]
     NotReading,
+    /// The peer took what it was sent and never answered.
+    #[error("the peer did not answer a response of type {0} within 30 s")]
+    Unanswered(Kind),
     /// What was received could not be stored.
     #[error("cannot store what was received")]
     Store(#[from] CommitError),
@@ -64,9 +73,11 @@ impl End {
         match self {
             Self::PeerGone => Status::cancelled(text),
             Self::Failed(status) => status.clone(),
-            Self::Superseded | Self::Shutdown | Self::Store(_) | Self::MadeRoom(_) => {
-                Status::unavailable(text)
-            }
+            Self::Superseded
+            | Self::Shutdown
+            | Self::Unanswered(_)
+            | Self::Store(_)
+            | Self::MadeRoom(_) => Status::unavailable(text),
             Self::Protocol(_) => Status::invalid_argument(text),
             Self::NotReading => Status::resource_exhausted(text),
             Self::OtherCluster { .. } => Status::failed_precondition(text),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use mesh_delta::{Item, Name};
-use mesh_model::{Key, MeshName, ParseNameError, ResourceName, ResourceType, Spec};
+use mesh_delta::{Item, Name, Version};
+use mesh_model::{Key, MeshName, ParseNameError, Resource, ResourceName, ResourceType, Spec};
 use mesh_proto::Any;
 use mesh_proto::mesh::{KumaResource, kuma_resource};
 use prost::Message as _;
@@ -62,6 +62,19 @@ pub fn encode(out: Outgoing<'_>) -> Item<Kind> {
         payload: payload.into(),
         needs: [].into(),
     }
+}
+
+/// The stream name and version of a resource that was stored as it arrived.
+pub(crate) fn as_received(resource: &Resource) -> (Name, Version) {
+    let (name, mesh) = (resource.key().name().as_str(), resource.key().mesh_str());
+    let item = encode(Outgoing {
+        ty: resource.key().ty(),
+        name,
+        mesh,
+        labels: BTreeMap::clone(resource.labels()),
+        spec: resource.spec().bytes().clone(),
+    });
+    (stream_name(name, mesh), item.version)
 }
 
 /// A resource as a peer sent it.

@@ -5,10 +5,13 @@
 //! deployment travels as the `Config` named `kuma-cluster-id`: until it was seen to be the known
 //! one, nothing else is applied.
 
-use mesh_model::{Key, ResourceName, ResourceType, cluster};
+use std::collections::BTreeMap;
+
+use mesh_model::{Key, Resource, ResourceName, ResourceType, Spec, Timestamp, cluster};
 use mesh_proto::system;
 use mesh_store::Snapshot;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::intake::Delivery;
 use crate::stream::End;
@@ -19,8 +22,24 @@ pub fn known_cluster_id(snapshot: &Snapshot) -> Option<String> {
     config(snapshot, cluster::ID)
 }
 
+/// The store of the global that a zone followed last; `None` before there was one of ours.
+pub(crate) fn followed_store(snapshot: &Snapshot) -> Option<Uuid> {
+    Uuid::parse_str(&config(snapshot, cluster::FOLLOWED_STORE)?).ok()
+}
+
+/// What a zone remembers of the store of its global.
+pub(crate) fn followed(store: Uuid, now: Timestamp) -> Resource {
+    let name = ResourceName::parse(cluster::FOLLOWED_STORE).expect("it is a name");
+    let config = system::Config {
+        config: store.to_string(),
+    };
+    let spec = Spec::encode(ResourceType::Config, &config);
+    let key = Key::global(ResourceType::Config, name);
+    Resource::new(key, BTreeMap::new(), spec, now, now)
+}
+
 fn config(snapshot: &Snapshot, name: &str) -> Option<String> {
-    let name = ResourceName::parse(name).expect("both names of this module are names");
+    let name = ResourceName::parse(name).expect("the names of this module are names");
     let resource = snapshot.get(&Key::global(ResourceType::Config, name))?;
     Some(resource.decode::<system::Config>().config).filter(|id| !id.is_empty())
 }
@@ -85,10 +104,6 @@ impl Gate for ClusterGate {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use mesh_model::Spec;
-
     use super::*;
     use crate::intake::Arrived;
     use crate::wire::Incoming;

@@ -5,24 +5,32 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
-use imbl::OrdMap;
-use mesh_delta::{Mode, Nonce, Receiver, Rejection, Resume, Verdict};
-use mesh_model::Key;
+use mesh_delta::{
+    Holder, Mode, Nonce, Prefix, Receiver, Rejection, Resume, ResumeError, Verdict, WILDCARD,
+};
+use mesh_model::{Key, ResourceType};
 use mesh_proto::core::Node;
 use mesh_proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use mesh_runtime::clock;
 use mesh_store::{CommitError, SharedStore, Snapshot};
+use prost::Message as _;
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tonic::Status;
 
-use super::{End, Outbox};
-use crate::convert;
+use super::{CHUNK, End, Outbox};
+use crate::convert::{self, Nacks};
 use crate::intake::{Delivery, Intake, Refused};
 use crate::kind::Kind;
-use crate::peer::NodeInfo;
+use crate::peer::{Abilities, NodeInfo};
 
 /// How often the last answers are repeated towards a stock peer.
 const REPEAT: Duration = Duration::from_secs(10);
+/// How many bytes of responses may wait for the rest of them. It is what a zone took in one
+/// message before there were chunks.
+const LARGEST_RESPONSES: usize = 256 << 20;
+/// What a peer may ask about in any case.
+const FEW: usize = 1000;
 /// How often a response is planned anew because another writer was faster.
 const MOST_TRIES: u32 = 16;
 
@@ -65,7 +73,7 @@ pub(crate) struct Applied<'a> {
 }
 
 /// A stream on which this side receives.
-pub(crate) struct Receiving<'a, O, G> {
+pub(crate) struct Receiving<'a, G> {
     /// What this side says of itself in first requests. `id` is the zone's name in either role.
     pub(crate) node: &'a NodeInfo,
     /// What to ask for.
@@ -77,7 +85,11 @@ pub(crate) struct Receiving<'a, O, G> {
     /// Where resources go.
     pub(crate) store: SharedStore,
     /// Where requests go.
-    pub(crate) outbox: O,
+    pub(crate) outbox: mpsc::Sender<DeltaDiscoveryRequest>,
+    /// What the peer can do beyond Kuma's protocol.
+    pub(crate) abilities: Abilities,
+    /// Whether what is held is offered to the peer, which then says only what differs.
+    pub(crate) resume: Resume,
     /// Whether the peer is a stock control plane, as soon as that is known: its answers are
     /// repeated now and then.
     pub(crate) is_stock_peer: &'a AtomicBool,
@@ -94,6 +106,10 @@ pub(crate) struct Memory {
     occupied: BTreeSet<Key>,
     /// The last answer of each type, if it was an ACK.
     answers: BTreeMap<Kind, DeltaDiscoveryRequest>,
+    /// Types of which the peer may still ask what is held, and how often it may.
+    holders: BTreeMap<Kind, (Holder, usize)>,
+    /// Responses of which more is to come, and their size.
+    partial: BTreeMap<Kind, (DeltaDiscoveryResponse, usize)>,
 }
 
 /// A response that waits for the gate.
@@ -103,7 +119,7 @@ struct Held {
     delivery: Delivery,
 }
 
-impl<O: Outbox<DeltaDiscoveryRequest>, G: Gate> Receiving<'_, O, G> {
+impl<G: Gate> Receiving<'_, G> {
     /// Runs until the stream ends, and says why it did.
     pub(crate) async fn run(
         mut self,
@@ -120,12 +136,7 @@ impl<O: Outbox<DeltaDiscoveryRequest>, G: Gate> Receiving<'_, O, G> {
         inbound: &mut (impl Stream<Item = Result<DeltaDiscoveryResponse, Status>> + Unpin),
     ) -> Result<std::convert::Infallible, End> {
         let mut receiver = Receiver::new();
-        let introduction = self.node.to_node();
-        let nothing_held = self.kinds.iter().map(|kind| (*kind, OrdMap::new()));
-        for request in receiver.subscriptions(nothing_held, Resume::Nothing) {
-            self.outbox
-                .put(convert::request_to_wire(request, introduction.clone()))?;
-        }
+        self.subscribe(&mut receiver)?;
         let mut held: Vec<Held> = Vec::new();
         let mut snapshots = self.store.watch();
         let mut repeat = tokio::time::interval(REPEAT);
@@ -145,6 +156,13 @@ impl<O: Outbox<DeltaDiscoveryRequest>, G: Gate> Receiving<'_, O, G> {
             let kind = Kind::from_type_url(&response.type_url).filter(|k| self.kinds.contains(k));
             let Some(kind) = kind else {
                 self.pass_over(&response)?;
+                continue;
+            };
+            if let Some(resume) = &response.resume {
+                self.say_what_is_held(kind, &resume.asked).await?;
+                continue;
+            }
+            let Some(response) = self.assemble(kind, response)? else {
                 continue;
             };
             let response = convert::response_from_wire(kind, response)
@@ -181,6 +199,105 @@ impl<O: Outbox<DeltaDiscoveryRequest>, G: Gate> Receiving<'_, O, G> {
                 }
             }
         }
+    }
+
+    /// Asks for every type, saying what is held of it if the peer reads that.
+    fn subscribe(&mut self, receiver: &mut Receiver<Kind>) -> Result<(), End> {
+        let introduction = self.node.to_node();
+        let snapshot = self.store.snapshot();
+        let held = self.kinds.iter().map(|kind| {
+            // The deployment's identity is always said in full: everything else waits for it.
+            let is_offered =
+                self.resume == Resume::Versions && kind.resource_type() != ResourceType::Config;
+            let held = is_offered.then(|| self.intake.held(&snapshot, kind.resource_type()));
+            (*kind, held.unwrap_or_default())
+        });
+        for mut request in receiver.subscriptions(held, self.resume) {
+            let kind = request.ty;
+            let held = std::mem::take(&mut request.initial_versions);
+            let mut request = convert::request_to_wire(request, introduction.clone(), Nacks::Text);
+            if !held.is_empty() {
+                let holder = Holder::new(held);
+                let parts = vec![holder.part(Prefix::ALL)];
+                request.resume = convert::parts_to_wire(parts, CHUNK).pop();
+                let most_questions = holder.len().saturating_add(FEW);
+                self.memory.holders.insert(kind, (holder, most_questions));
+            }
+            self.outbox.put(request)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the peer more about what is held where that differs from what it offers.
+    async fn say_what_is_held(&mut self, kind: Kind, asked: &[String]) -> Result<(), End> {
+        let protocol = |text: &str| End::Protocol(format!("{kind}: {text}"));
+        let Some((holder, most_questions)) = self.memory.holders.get_mut(&kind) else {
+            return Err(protocol(
+                "the peer asks what is held, but was not offered it",
+            ));
+        };
+        *most_questions = most_questions.checked_sub(asked.len()).ok_or_else(|| {
+            protocol("the peer asks more often what is held than there is to say")
+        })?;
+        let mut parts = Vec::with_capacity(asked.len());
+        for prefix in asked {
+            let prefix = prefix
+                .parse()
+                .map_err(|error: ResumeError| protocol(&error.to_string()))?;
+            parts.push(holder.part(prefix));
+        }
+        for resume in convert::parts_to_wire(parts, CHUNK) {
+            let request = DeltaDiscoveryRequest {
+                node: Some(self.bare_node()),
+                type_url: kind.to_string(),
+                resource_names_subscribe: vec![WILDCARD.to_owned()],
+                resume: Some(resume),
+                ..DeltaDiscoveryRequest::default()
+            };
+            let sent = self.outbox.send(request).await;
+            sent.map_err(|_closed| End::PeerGone)?;
+        }
+        Ok(())
+    }
+
+    /// Collects the messages of a response, and gives it once it is whole.
+    fn assemble(
+        &mut self,
+        kind: Kind,
+        mut next: DeltaDiscoveryResponse,
+    ) -> Result<Option<DeltaDiscoveryResponse>, End> {
+        let more = next.has_more;
+        let earlier = self.memory.partial.remove(&kind);
+        if !more && earlier.is_none() {
+            return Ok(Some(next));
+        }
+        let size = next.encoded_len();
+        let (whole, size) = match earlier {
+            None => (next, size),
+            Some((whole, _)) if whole.nonce != next.nonce => {
+                return Err(End::Protocol(format!(
+                    "{kind}: response {:?} goes on as {:?}",
+                    whole.nonce, next.nonce
+                )));
+            }
+            Some((mut whole, earlier)) => {
+                whole.resources.append(&mut next.resources);
+                whole.removed_resources.append(&mut next.removed_resources);
+                (whole, earlier.saturating_add(size))
+            }
+        };
+        let others = self.memory.partial.values().map(|(_, size)| size);
+        if others.sum::<usize>().saturating_add(size) > LARGEST_RESPONSES {
+            return Err(End::Protocol(format!(
+                "{kind}: responses that are not complete yet have more than {LARGEST_RESPONSES} \
+                 bytes"
+            )));
+        }
+        if !more {
+            return Ok(Some(whole));
+        }
+        self.memory.partial.insert(kind, (whole, size));
+        Ok(None)
     }
 
     /// Writes a response and answers it. The answer leaves once the write is durable.
@@ -280,8 +397,15 @@ impl<O: Outbox<DeltaDiscoveryRequest>, G: Gate> Receiving<'_, O, G> {
         let answer = receiver
             .answer(kind, nonce, verdict)
             .map_err(|e| End::Protocol(e.to_string()))?;
+        // What it asks for from now on would be about another state.
+        self.memory.holders.remove(&kind);
         let is_ack = answer.error.is_none();
-        let answer = convert::request_to_wire(answer, self.bare_node());
+        let nacks = if self.abilities.rejections {
+            Nacks::Listed
+        } else {
+            Nacks::Text
+        };
+        let answer = convert::request_to_wire(answer, self.bare_node(), nacks);
         if is_ack {
             self.memory.answers.insert(kind, answer.clone());
         } else {

@@ -1,24 +1,34 @@
 //! A `Sender` over a stream: what this control plane owns, to a peer that subscribes.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
-use mesh_delta::{Event, Policy, Response, Sender};
+use mesh_delta::{Event, Matcher, Policy, Response, Sender};
+use mesh_proto::core::Node;
 use mesh_proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use mesh_proto::link;
 use mesh_store::SharedStore;
 use prost::Message as _;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::{End, Outbox};
+use super::{CHANNEL, CHUNK, End, Outbox};
 use crate::convert;
 use crate::kind::Kind;
-use crate::peer::{Naming, NodeInfo};
+use crate::peer::{Abilities, Naming, NodeInfo};
 use crate::projection::Projection;
 
 /// How many resources an increment for a stock peer holds at most.
 const MOST_IN_INCREMENT: usize = 1000;
+/// How long a peer may take to answer. A link on which nothing is answered looks healthy
+/// otherwise.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many chunks wait for the transport at a time; the others are not even encoded.
+const CHUNKS_AHEAD: usize = 4;
 
 /// What happens on a stream, for bookkeeping.
 #[derive(Debug)]
@@ -34,7 +44,7 @@ pub(crate) enum Happened<'a> {
 }
 
 /// A stream on which this side sends.
-pub(crate) struct Sending<'a, O> {
+pub(crate) struct Sending<'a> {
     /// The node id that every request must carry.
     pub(crate) node_id: &'a str,
     /// What responses carry as the sender's identity.
@@ -50,12 +60,35 @@ pub(crate) struct Sending<'a, O> {
     /// Chooses what the peer gets, once it said what it can.
     pub(crate) projection: &'a (dyn Fn(Naming) -> Arc<Projection> + Send + Sync),
     /// Where responses go.
-    pub(crate) outbox: O,
+    pub(crate) outbox: mpsc::Sender<DeltaDiscoveryResponse>,
+    /// Nothing is sent before this is true; the peer is heard before.
+    pub(crate) may_send: watch::Receiver<bool>,
     /// Told of everything that happens.
     pub(crate) on_event: &'a mut (dyn FnMut(Happened<'_>) + Send),
 }
 
-impl<O: Outbox<DeltaDiscoveryResponse>> Sending<'_, O> {
+/// The peer, once it introduced itself.
+struct Peer {
+    sender: Sender<Kind>,
+    projection: Arc<Projection>,
+    abilities: Abilities,
+    /// Types of which it is being found out what the peer holds.
+    matching: BTreeMap<Kind, Matcher>,
+    /// Chunks that are still to be sent, each with whether it is the last of its response.
+    backlog: VecDeque<(Response<Kind>, bool)>,
+    /// When the open response of a type left.
+    sent: BTreeMap<Kind, Instant>,
+}
+
+impl Peer {
+    /// When the oldest open response is overdue.
+    fn overdue_at(&self) -> Option<(Instant, Kind)> {
+        let oldest = self.sent.iter().map(|(kind, at)| (*at, *kind)).min()?;
+        Some((oldest.0 + ANSWER_TIMEOUT, oldest.1))
+    }
+}
+
+impl Sending<'_> {
     /// Runs until the stream ends, and says why it did.
     pub(crate) async fn run(
         mut self,
@@ -73,28 +106,71 @@ impl<O: Outbox<DeltaDiscoveryResponse>> Sending<'_, O> {
     ) -> Result<std::convert::Infallible, End> {
         let start = Instant::now();
         let mut snapshots = self.store.watch();
-        let mut peer: Option<(Sender<Kind>, Arc<Projection>)> = None;
+        let mut may_send = self.may_send.clone();
+        let outbox = self.outbox.clone();
+        let mut peer = self.introduction(inbound).await?;
+        may_send
+            .wait_for(|may_send| *may_send)
+            .await
+            .map_err(|_closed| End::Shutdown)?;
         loop {
-            let deadline = peer.as_ref().and_then(|(sender, _)| sender.next_deadline());
+            let latest = snapshots.borrow_and_update().clone();
+            peer.0.sender.offer(peer.0.projection.at(&latest));
+            if let Some(request) = peer.1.take() {
+                self.take(&mut peer.0, request, start)?;
+            }
+            let peer = &mut peer.0;
+            while let Some(response) = peer.sender.poll(start.elapsed()) {
+                self.put(peer, response)?;
+            }
+            let deadline = peer.sender.next_deadline().map(|at| start + at);
+            let overdue = peer.overdue_at();
             tokio::select! {
                 message = inbound.next() => {
                     let request = message.ok_or(End::PeerGone)?.map_err(End::Failed)?;
-                    self.take(&mut peer, request, start)?;
+                    self.take(peer, request, start)?;
                 }
                 changed = snapshots.changed() => {
                     changed.map_err(|_closed| End::Shutdown)?;
                 }
-                () = at(start, deadline) => {}
-            }
-            let Some((sender, projection)) = &mut peer else {
-                continue;
-            };
-            let latest = snapshots.borrow_and_update().clone();
-            sender.offer(projection.at(&latest));
-            while let Some(response) = sender.poll(start.elapsed()) {
-                self.put(response)?;
+                room = outbox.reserve_many(CHANNEL - CHUNKS_AHEAD), if !peer.backlog.is_empty() => {
+                    let mut room = room.map_err(|_closed| End::PeerGone)?;
+                    self.send_chunk(peer, |message| {
+                        if let Some(permit) = room.next() {
+                            permit.send(message);
+                        }
+                    });
+                }
+                () = at(deadline) => {}
+                () = at(overdue.map(|(at, _)| at)) => {
+                    if let Some((_, kind)) = overdue {
+                        return Err(End::Unanswered(kind));
+                    }
+                }
             }
         }
+    }
+
+    /// The first request, with which the peer says who it is.
+    async fn introduction(
+        &mut self,
+        inbound: &mut (impl Stream<Item = Result<DeltaDiscoveryRequest, Status>> + Unpin),
+    ) -> Result<(Peer, Option<DeltaDiscoveryRequest>), End> {
+        let message = inbound.next().await;
+        let request = message.ok_or(End::PeerGone)?.map_err(End::Failed)?;
+        let info = NodeInfo::from_node(self.checked_node(&request)?);
+        (self.on_event)(Happened::Opened(&info));
+        let abilities = info.abilities();
+        let sender = Sender::new(self.policy(&info));
+        let peer = Peer {
+            sender,
+            projection: (self.projection)(info.naming()),
+            abilities,
+            matching: BTreeMap::new(),
+            backlog: VecDeque::new(),
+            sent: BTreeMap::new(),
+        };
+        Ok((peer, Some(request)))
     }
 
     /// How the peer is treated, by what it announced.
@@ -117,9 +193,30 @@ impl<O: Outbox<DeltaDiscoveryResponse>> Sending<'_, O> {
         }
     }
 
-    fn put(&mut self, response: Response<Kind>) -> Result<(), End> {
+    /// Sends the next chunk of what waits.
+    fn send_chunk(&mut self, peer: &mut Peer, send: impl FnOnce(DeltaDiscoveryResponse)) {
+        let Some((chunk, is_last)) = peer.backlog.pop_front() else {
+            return;
+        };
+        let kind = chunk.ty;
+        send(convert::response_to_wire(chunk, self.identifier, !is_last));
+        if is_last {
+            peer.sent.insert(kind, Instant::now());
+            (self.on_event)(Happened::Sent(kind));
+        }
+    }
+
+    fn put(&mut self, peer: &mut Peer, response: Response<Kind>) -> Result<(), End> {
         let kind = response.ty;
-        let message = convert::response_to_wire(response, self.identifier);
+        if peer.abilities.chunks {
+            let chunks = convert::chunks(response, CHUNK);
+            let last = chunks.len().saturating_sub(1);
+            let chunks = chunks.into_iter().enumerate();
+            peer.backlog
+                .extend(chunks.map(|(at, chunk)| (chunk, at == last)));
+            return Ok(());
+        }
+        let message = convert::response_to_wire(response, self.identifier, false);
         let size = message.encoded_len();
         if size > self.max_message {
             // The peer would break off and come back for the same, for ever, and no other type
@@ -134,15 +231,11 @@ impl<O: Outbox<DeltaDiscoveryResponse>> Sending<'_, O> {
             return Ok(());
         }
         (self.on_event)(Happened::Sent(kind));
+        peer.sent.insert(kind, Instant::now());
         self.outbox.put(message)
     }
 
-    fn take(
-        &mut self,
-        peer: &mut Option<(Sender<Kind>, Arc<Projection>)>,
-        request: DeltaDiscoveryRequest,
-        start: Instant,
-    ) -> Result<(), End> {
+    fn checked_node<'r>(&self, request: &'r DeltaDiscoveryRequest) -> Result<&'r Node, End> {
         let node = request
             .node
             .as_ref()
@@ -153,14 +246,16 @@ impl<O: Outbox<DeltaDiscoveryResponse>> Sending<'_, O> {
                 node.id, self.node_id
             )));
         }
-        if peer.is_none() {
-            let info = NodeInfo::from_node(node);
-            let naming = info.naming();
-            (self.on_event)(Happened::Opened(&info));
-            let policy = self.policy(&info);
-            *peer = Some((Sender::new(policy), (self.projection)(naming)));
-        }
-        let (sender, _) = peer.as_mut().expect("it was just set");
+        Ok(node)
+    }
+
+    fn take(
+        &mut self,
+        peer: &mut Peer,
+        mut request: DeltaDiscoveryRequest,
+        start: Instant,
+    ) -> Result<(), End> {
+        self.checked_node(&request)?;
         // A type of another release: staying silent leaves what the peer holds of it alone.
         let Some(kind) = Kind::from_type_url(&request.type_url).filter(|k| self.kinds.contains(k))
         else {
@@ -170,22 +265,81 @@ impl<O: Outbox<DeltaDiscoveryResponse>> Sending<'_, O> {
             );
             return Ok(());
         };
-        let event = sender
-            .on_request(start.elapsed(), convert::request_from_wire(kind, &request))
+        let resume = request.resume.take();
+        let mut request = convert::request_from_wire(kind, &request);
+        if let Some(resume) = resume {
+            let Some(matcher) = self.compare(peer, kind, resume)? else {
+                return Ok(());
+            };
+            request.initial_versions = matcher.held();
+        }
+        let event = peer
+            .sender
+            .on_request(start.elapsed(), request)
             .map_err(|error| End::Protocol(error.to_string()))?;
         match event {
-            Event::Acked { .. } => (self.on_event)(Happened::Acked(kind)),
-            Event::Nacked { text, .. } => (self.on_event)(Happened::Rejected(kind, &text)),
+            Event::Acked { .. } => {
+                peer.sent.remove(&kind);
+                (self.on_event)(Happened::Acked(kind));
+            }
+            Event::Nacked { text, .. } => {
+                peer.sent.remove(&kind);
+                (self.on_event)(Happened::Rejected(kind, &text));
+            }
             _ => {}
         }
         Ok(())
     }
+
+    /// Compares what the peer says it holds of a type with what is offered, and asks for more
+    /// where that differs. Gives the matcher once it knows everything.
+    fn compare(
+        &self,
+        peer: &mut Peer,
+        kind: Kind,
+        resume: link::Resume,
+    ) -> Result<Option<Matcher>, End> {
+        let protocol = |text: String| End::Protocol(format!("{kind}: {text}"));
+        let mut matcher = match peer.matching.remove(&kind) {
+            Some(matcher) => matcher,
+            None => {
+                if peer.sender.status(kind).subscribed.is_some() {
+                    return Err(protocol("the peer subscribed already".to_owned()));
+                }
+                let offered = peer.sender.offered().ok_or(End::Shutdown)?;
+                Matcher::new(peer.projection.index(kind, offered.items(kind)))
+            }
+        };
+        let mut asked = Vec::new();
+        for part in resume.parts {
+            let part = convert::part_from_wire(part).map_err(protocol)?;
+            let differing = matcher
+                .take(part)
+                .map_err(|error| protocol(error.to_string()))?;
+            asked.extend(differing.iter().map(ToString::to_string));
+        }
+        if matcher.is_done() {
+            return Ok(Some(matcher));
+        }
+        peer.matching.insert(kind, matcher);
+        if !asked.is_empty() {
+            self.outbox.put(DeltaDiscoveryResponse {
+                type_url: kind.to_string(),
+                resume: Some(link::Resume {
+                    asked,
+                    ..link::Resume::default()
+                }),
+                ..DeltaDiscoveryResponse::default()
+            })?;
+        }
+        Ok(None)
+    }
 }
 
-/// Resolves at `deadline` after `start`; never without one.
-async fn at(start: Instant, deadline: Option<std::time::Duration>) {
+/// Resolves at `deadline`; never without one.
+async fn at(deadline: Option<Instant>) {
     match deadline {
-        Some(deadline) => tokio::time::sleep_until(start + deadline).await,
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
 }

@@ -145,12 +145,18 @@ pub(crate) fn global_node() -> NodeInfo {
 
 impl Global {
     pub(crate) async fn start() -> Self {
+        let store = Self::store_of("fleet-1").await;
+        Self::serve(store, "127.0.0.1:0").await
+    }
+
+    /// A store that holds nothing but the identity of a deployment.
+    pub(crate) async fn store_of(id: &str) -> SharedStore {
         let store: SharedStore = Arc::new(Memory::new());
         store
-            .commit(Batch::new().put(cluster_id("fleet-1")))
+            .commit(Batch::new().put(cluster_id(id)))
             .await
             .unwrap();
-        Self::serve(store, "127.0.0.1:0").await
+        store
     }
 
     pub(crate) async fn serve(store: SharedStore, address: &str) -> Self {
@@ -161,7 +167,10 @@ impl Global {
         let config = server::Config {
             store: Arc::clone(&store),
             book: book.clone(),
-            node: global_node(),
+            node: NodeInfo {
+                store_id: Some(store.id().0),
+                ..global_node()
+            },
             max_message: 10 << 20,
             metrics: mesh_kds::Metrics::default(),
         };
