@@ -8,6 +8,7 @@ mod edits;
 mod end_to_end;
 mod external_services;
 mod goldens;
+mod listeners;
 mod named;
 mod refusals;
 mod restarts;
