@@ -4,13 +4,20 @@
 mod proxy;
 mod stock_zone;
 
+use std::time::Duration;
+
 use anyhow::Context as _;
-use mesh_harness::{Backend, Load, Zone, eventually};
-use serde_json::Value;
+use mesh_harness::{Backend, Certificate, Load, TlsClient, Zone, eventually};
+use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use self::proxy::{Setup, StockProxy};
 use self::stock_zone::StockZone;
-use crate::support::{Fleet, HOST, PORT, address, named_route, route};
+use crate::support::{Fleet, HOST, PORT, address, gateway_with, named_route, route};
+
+const HTTPS: u16 = 18443;
+const TLS: u16 = 18444;
+const TCP: u16 = 18090;
 
 /// Starts the Envoy `gateway-stock` under a zone of ours.
 async fn start(zone: &Zone, number: u8) -> anyhow::Result<StockProxy> {
@@ -163,6 +170,17 @@ async fn a_zone_that_restarts_changes_nothing_on_envoys_of_either_dialect() -> a
         gateway,
         cart: _cart,
     } = Fleet::start(82).await?;
+    let certificate = Certificate::ecdsa(&[HOST]);
+    global.api.apply(&certificate.secret("shop")).await?;
+    let secrets = json!([{"secret": "shop"}]);
+    let listeners = json!([
+        {"port": PORT, "protocol": "HTTP"},
+        {"port": HTTPS, "protocol": "HTTPS", "hostname": HOST,
+            "tls": {"mode": "TERMINATE", "certificates": secrets}},
+        {"port": TLS, "protocol": "TLS", "hostname": HOST, "tls": {"mode": "PASSTHROUGH"}},
+        {"port": TCP, "protocol": "TCP"},
+    ]);
+    global.api.apply(&gateway_with(listeners)).await?;
     for service in ["cart", "basket", "wine"] {
         let path = format!("/{service}");
         global
@@ -170,15 +188,47 @@ async fn a_zone_that_restarts_changes_nothing_on_envoys_of_either_dialect() -> a
             .apply(&named_route(service, &path, service))
             .await?;
     }
+    let destination = json!({"weight": 1, "destination": {"kuma.io/service": "cart"}});
+    global
+        .api
+        .apply(&json!({
+            "type": "MeshGatewayRoute", "mesh": "default", "name": "streams",
+            "selectors": [{"match": {"kuma.io/service": "edge-gateway"}}],
+            "conf": {"tcp": {"rules": [{"backends": [destination]}]}},
+        }))
+        .await?;
+    let began = Instant::now();
     let stock = start(&zone, 82).await?;
+    let tls = [gateway.at(HTTPS), stock.at(HTTPS)].map(|at| TlsClient::new(at, HOST));
+    for client in &tls {
+        eventually("HTTPS is answered", async || {
+            let response = client.connect().await?.get(HOST, "/cart").await?;
+            anyhow::ensure!(response.status() == 200, "{}", response.status());
+            Ok(())
+        })
+        .await;
+    }
+    // A stock zone takes 15 s, because it answers who asks for some of what there is with nothing.
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(10), "HTTPS works after {took:?}");
     stock.answers("/cart", 200).await;
     stock.answers("/wine", 503).await;
     gateway.answers(PORT, HOST, "/cart", 200).await;
     gateway.answers(PORT, HOST, "/wine", 503).await;
+    for at in [gateway.at(TCP), stock.at(TCP)] {
+        eventually("TCP is answered", async || {
+            let response = reqwest::get(format!("http://{at}/")).await?;
+            anyhow::ensure!(response.status() == 200, "{}", response.status());
+            Ok(())
+        })
+        .await;
+    }
     let ours = async |path: &str| gateway.admin(path).await;
     let theirs = async |path: &str| stock.admin(path).await;
     let before = (state(ours).await?, state(theirs).await?);
-    let loads = [gateway.at(PORT), stock.at(PORT)].map(|at| Load::start(at, HOST, "/cart", 2));
+    let http = [gateway.at(PORT), stock.at(PORT)].map(|at| Load::start(at, HOST, "/cart", 2));
+    let https = tls.map(|client| Load::start_tls(&client, HOST, "/cart", 2));
+    let loads: Vec<Load> = http.into_iter().chain(https).collect();
 
     let zone = zone.stop().await?;
     for load in &loads {
@@ -199,7 +249,7 @@ async fn a_zone_that_restarts_changes_nothing_on_envoys_of_either_dialect() -> a
         (before.0, state(ours).await?),
         (before.1, state(theirs).await?),
     ] {
-        assert!(before.contains("listener_added: 1"), "{before}");
+        assert!(before.contains("listener_added: 4"), "{before}");
         if before != after {
             let changed = before.lines().zip(after.lines()).find(|(b, a)| b != a);
             panic!("it changed: {changed:?}");
