@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::{Fleet, HOST, PORT, gateway_with, route};
+use crate::support::{Fleet, HOST, PORT, findings, gateway_with, route};
 
 const OTHER: u16 = PORT + 1;
 
@@ -335,5 +335,52 @@ async fn listeners_that_come_and_go_disturb_no_other() -> anyhow::Result<()> {
         let other = tally.other_than(&["200 cart-1", "200 basket-1"]);
         assert_eq!(other, 0, "{name}: {tally}");
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_changes_its_protocol() -> anyhow::Result<()> {
+    let fleet = Fleet::start(95).await?;
+    let greeter = Greeter::start("hello", None).await?;
+    let certificate = Certificate::ecdsa(&[HOST]);
+    fleet.zone.api.apply(&greeter.dataplane("greeter")).await?;
+    for document in [
+        certificate.secret("ours"),
+        route("/", "cart"),
+        tcp_route("t", None, json!([backend("greeter")])),
+    ] {
+        fleet.global.api.apply(&document).await?;
+    }
+    let at = fleet.gateway.at(OTHER);
+    let tls = TlsClient::new(at, HOST);
+    let http = json!({"port": PORT, "protocol": "HTTP"});
+    let block = json!({"mode": "TERMINATE", "certificates": [{"secret": "ours"}]});
+    for _ in 0..2 {
+        for protocol in ["HTTP", "HTTPS", "TCP", "TLS"] {
+            let mut listener = json!({"port": OTHER, "protocol": protocol});
+            if matches!(protocol, "HTTPS" | "TLS") {
+                listener["tls"] = block.clone();
+            }
+            let gateway = gateway_with(json!([http, listener]));
+            fleet.global.api.apply(&gateway).await?;
+            eventually(protocol, async || {
+                let is_served = match protocol {
+                    "HTTP" => fleet.gateway.get(OTHER, HOST, "/").await?.status() == 200,
+                    "HTTPS" => tls.connect().await?.get(HOST, "/").await?.status() == 200,
+                    "TCP" => greeting(at).await? == "hello",
+                    _ => tls_greeting(at, HOST).await? == "hello",
+                };
+                anyhow::ensure!(is_served, "it is not served");
+                Ok(())
+            })
+            .await;
+        }
+    }
+    eventually("no finding", async || {
+        let left = findings(&fleet.global).await?;
+        anyhow::ensure!(left.is_empty(), "{left:#?}");
+        Ok(())
+    })
+    .await;
     Ok(())
 }
