@@ -72,6 +72,11 @@ impl RouteList {
         (!self.shadowed.contains_key(position)).then_some(entry)
     }
 
+    /// All entries, in order.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&Arc<Position>, &Entry)> {
+        self.entries.iter()
+    }
+
     /// All entries that are not hidden, in order.
     pub(crate) fn all_written(&self) -> impl Iterator<Item = (&Arc<Position>, &Entry)> {
         let entries = self.entries.iter();
@@ -320,6 +325,7 @@ mod tests {
             name: ResourceName::parse("r").unwrap(),
         };
         let position = Position {
+            breadth: 0,
             specificity: Specificity::new(PathKind::Exact, "/", false, 0, 0),
             is_implied: Reverse(false),
             source: Arc::new(source),

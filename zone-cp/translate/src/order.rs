@@ -66,12 +66,28 @@ impl Specificity {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Position {
     pub(crate) specificity: Specificity,
+    /// By how many labels the hostname of its list is wider than that of the host; 0 in the list
+    /// itself.
+    pub(crate) breadth: usize,
     pub(crate) source: Arc<Source>,
     pub(crate) rule: usize,
     /// Position of the match in the rule.
     pub(crate) matching: usize,
     /// Whether it is the entry for a prefix's bare path, which comes before what is below it.
     pub(crate) is_implied: Reverse<bool>,
+}
+
+impl Position {
+    /// The same position among the routes of a host whose hostname is so many labels narrower.
+    pub(crate) fn in_host(self: &Arc<Self>, breadth: usize) -> Arc<Self> {
+        if breadth == self.breadth {
+            return Arc::clone(self);
+        }
+        Arc::new(Self {
+            breadth,
+            ..Self::clone(self)
+        })
+    }
 }
 
 /// The route resource that an entry comes from.

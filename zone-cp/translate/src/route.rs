@@ -157,6 +157,7 @@ pub(crate) fn compile(
             for variant in variants {
                 let encoded = prepared.encode(&variant);
                 let position = Position {
+                    breadth: 0,
                     specificity: variant.specificity,
                     is_implied: Reverse(variant.is_implied),
                     source: Arc::clone(&source),

@@ -2,12 +2,14 @@
 //! encoded route configurations.
 //!
 //! A host belongs to the listener with the most exact hostname that contains it. It serves the
-//! routes that name it, then those that name wider and wider hostnames, then those of its
-//! listener that name none: so a request finds a route of a less specific hostname where no more
-//! specific one matches. Routes are therefore kept in lists by listener and hostname, and a host
-//! is a chain of lists that it shares with others.
+//! routes that name it or a wider hostname, the more specific match first and of equal ones that
+//! of the more exact hostname; then those of a listener for all hostnames that name none: so a
+//! request finds one of these where no other matches. Routes are therefore kept in lists by
+//! listener and hostname, and a host is a chain of lists that it shares with others, or has merged
+//! for itself.
 
 mod configuration;
+mod merge;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use mesh_delta::{Item, Name};
 use prost::Message as _;
 
 use self::configuration::{Configuration, Frame};
+use self::merge::{Merged, Merges};
 use crate::EnvoyType;
 use crate::assemble;
 use crate::envoy::{core, route};
@@ -68,6 +71,7 @@ pub(crate) struct Table {
     configurations: Vec<Configuration>,
     /// Lists with entries that are never reached.
     with_shadows: BTreeSet<ListKey>,
+    merges: Merges,
     is_repeating: bool,
 }
 
@@ -77,6 +81,8 @@ struct Host {
     listener: usize,
     /// The lists that it serves, in order, by slot.
     chain: Vec<usize>,
+    /// The first of them, if it is made of several.
+    merged: Option<Merged>,
     /// The same as a tree, if that is better.
     tree: Follower,
 }
@@ -110,6 +116,7 @@ impl Table {
             slots: Vec::new(),
             free: Vec::new(),
             with_shadows: BTreeSet::new(),
+            merges: Merges::default(),
             is_repeating: true,
         }
     }
@@ -143,6 +150,9 @@ impl Table {
             Some(slot) => *slot,
             None => self.add_list(key),
         };
+        for (merged, breadth) in self.merges.of(slot) {
+            self.slots[merged].insert(position.in_host(breadth), entry.clone());
+        }
         self.slots[slot].insert(position, entry);
         self.note_shadows(key, slot);
     }
@@ -153,6 +163,9 @@ impl Table {
             return;
         };
         self.configuration(key.0).is_stale = true;
+        for (merged, breadth) in self.merges.of(slot) {
+            self.slots[merged].remove(&position.in_host(breadth));
+        }
         self.slots[slot].remove(position);
         self.note_shadows(key, slot);
         if self.slots[slot].is_empty() {
@@ -169,16 +182,21 @@ impl Table {
             let host = Host::of(*listener);
             configuration.hosts.entry(hostname.clone()).or_insert(host);
         }
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(RouteList::default());
-            self.slots.len() - 1
-        });
+        let slot = self.take_slot();
         self.lists.insert(key.clone(), slot);
         slot
     }
 
+    fn take_slot(&mut self) -> usize {
+        self.free.pop().unwrap_or_else(|| {
+            self.slots.push(RouteList::default());
+            self.slots.len() - 1
+        })
+    }
+
     fn remove_list(&mut self, key: &ListKey, slot: usize) {
         self.lists.remove(key);
+        self.merges.outdate(slot);
         self.slots[slot].reset();
         self.free.push(slot);
         let (listener, hostname) = key;
@@ -187,7 +205,10 @@ impl Table {
         configuration.is_rearranged = true;
         let host = configuration.hosts.get(hostname);
         if !is_of_listener && host.is_some_and(|host| host.listener == *listener) {
-            configuration.hosts.remove(hostname);
+            let host = configuration.hosts.remove(hostname);
+            if let Some(merged) = host.and_then(|host| host.merged) {
+                self.unmerge(&merged);
+            }
         }
     }
 
@@ -264,17 +285,45 @@ impl Table {
     fn rearrange(&mut self, index: usize) {
         let configuration = &mut self.configurations[index];
         configuration.is_rearranged = false;
-        for (hostname, host) in &mut configuration.hosts {
-            let own = &self.listeners[host.listener];
-            let chain = std::iter::successors(Some(hostname.clone()), Hostname::parent)
-                .filter(|name| self.is_repeating || name != own || name == hostname)
-                .filter_map(|name| self.lists.get(&(host.listener, name)).copied())
-                .collect();
+        let mut hosts = std::mem::take(&mut configuration.hosts);
+        for (hostname, host) in &mut hosts {
+            let chain = self.chain(hostname, host);
             if host.chain != chain {
                 host.chain = chain;
                 host.tree.reset();
             }
         }
+        self.configurations[index].hosts = hosts;
+    }
+
+    /// The lists that a host serves.
+    fn chain(&mut self, hostname: &Hostname, host: &mut Host) -> Vec<usize> {
+        let own = &self.listeners[host.listener];
+        let mut named = Vec::new();
+        let mut for_all = None;
+        let names = std::iter::successors(Some(hostname.clone()), Hostname::parent);
+        for (breadth, name) in names.enumerate() {
+            let is_repeated = name == *own && name != *hostname;
+            if is_repeated && !self.is_repeating {
+                continue;
+            }
+            let is_for_all = is_repeated && *own == Hostname::any();
+            match self.lists.get(&(host.listener, name)) {
+                Some(slot) if is_for_all => for_all = Some(*slot),
+                Some(slot) => named.push((*slot, breadth)),
+                None => {}
+            }
+        }
+        let first = match named.as_slice() {
+            [] | [_] => {
+                if let Some(merged) = host.merged.take() {
+                    self.unmerge(&merged);
+                }
+                named.first().map(|(slot, _)| *slot)
+            }
+            _ => Some(self.merge(host, named)),
+        };
+        first.into_iter().chain(for_all).collect()
     }
 
     /// How many entries hosts repeat that are written for their listener's hostname.
@@ -305,6 +354,7 @@ impl Host {
         Self {
             listener,
             chain: Vec::new(),
+            merged: None,
             tree: Follower::default(),
         }
     }
@@ -376,6 +426,7 @@ mod tests {
             let mut bytes = BytesMut::new();
             assemble::put_field(field::ROUTES, &route.encode_to_vec(), &mut bytes);
             let position = Position {
+                breadth: 0,
                 specificity: Specificity::new(PathKind::Exact, &path, false, 0, 0),
                 is_implied: Reverse(false),
                 source: Arc::new(Source {

@@ -20,6 +20,7 @@ fn rank(list: usize, number: usize, kind: PathKind, path: &str, is_implied: bool
         name: ResourceName::parse("r").unwrap(),
     };
     let position = Position {
+        breadth: 0,
         specificity: Specificity::new(kind, path, false, 0, 0),
         source: Arc::new(source),
         rule: number,
