@@ -389,7 +389,11 @@ fn put(items: &mut OrdMap<Name, Item<EnvoyType>>, name: &Name, payload: Option<B
 }
 
 /// Puts an item, unless it is there already; or removes it.
-fn put_item(items: &mut OrdMap<Name, Item<EnvoyType>>, name: &Name, item: Option<&Item<EnvoyType>>) {
+fn put_item(
+    items: &mut OrdMap<Name, Item<EnvoyType>>,
+    name: &Name,
+    item: Option<&Item<EnvoyType>>,
+) {
     match item {
         Some(item) if items.get(name) != Some(item) => {
             items.insert(Arc::clone(name), item.clone());
