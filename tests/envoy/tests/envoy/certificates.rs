@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::future::try_join_all;
 use mesh_harness::{Certificate, Gateway, Key, Load, Signatures, TlsClient, eventually, secret};
 use serde_json::{Value, json};
@@ -54,6 +56,16 @@ impl Fleet {
 
     async fn shows(&self, name: &str, expected: &Certificate) {
         shows(&client(&self.gateway, name), name, expected).await;
+    }
+
+    /// How many listeners were added, modified and removed since its Envoy runs.
+    async fn listeners(&self) -> anyhow::Result<String> {
+        let stats = "/stats?filter=listener_(added|modified|removed)$";
+        let stats = self.gateway.admin(stats).await?;
+        let lines = stats
+            .lines()
+            .filter(|line| line.contains("listener_manager."));
+        Ok(lines.collect::<Vec<_>>().join("\n"))
     }
 
     async fn no_finding(&self) {
@@ -123,17 +135,7 @@ async fn a_rotated_secret_is_live_at_once_and_drops_no_connection() -> anyhow::R
     const ROTATIONS: u32 = 20;
     let fleet = fleet(72, &Certificate::ecdsa(&[NAME])).await?;
     let client = client(&fleet.gateway, NAME);
-    let listeners = async || -> anyhow::Result<String> {
-        let stats = fleet
-            .gateway
-            .admin("/stats?filter=listener_(added|modified|removed)$");
-        let stats = stats.await?;
-        let lines = stats
-            .lines()
-            .filter(|line| line.contains("listener_manager."));
-        Ok(lines.collect::<Vec<_>>().join("\n"))
-    };
-    let before = listeners().await?;
+    let before = fleet.listeners().await?;
     assert!(!before.is_empty());
     let load = Load::start_tls(&client, NAME, "/", 6);
     load.go_on_for(200).await;
@@ -165,7 +167,7 @@ async fn a_rotated_secret_is_live_at_once_and_drops_no_connection() -> anyhow::R
         slowest.1,
     );
     assert_eq!(tally.other_than(&["200 cart-1"]), 0, "{tally}");
-    assert_eq!(listeners().await?, before, "a listener was touched");
+    assert_eq!(fleet.listeners().await?, before, "a listener was touched");
     assert!(slowest.0 < Duration::from_secs(5), "{took:?}");
     Ok(())
 }
@@ -200,6 +202,7 @@ async fn a_bad_secret_keeps_the_last_good_certificate_over_a_restart() -> anyhow
     assert!(!shown.contains(key_line), "{shown}");
 
     // The control plane is replaced, and an Envoy that has nothing yet asks it.
+    let before = fleet.listeners().await?;
     fleet.zone = fleet.zone.stop().await?.start().await?;
     fleet.shows(NAME, &good).await;
     let at = address([73, 2]);
@@ -215,6 +218,8 @@ async fn a_bad_secret_keeps_the_last_good_certificate_over_a_restart() -> anyhow
     let mended = Certificate::ecdsa(&[NAME]);
     fleet.global.api.apply(&mended.secret("shop")).await?;
     fleet.shows(NAME, &mended).await;
+    // By now its Envoy has taken something from the new control plane, and nothing else.
+    assert_eq!(fleet.listeners().await?, before, "a listener was touched");
     fleet.no_finding().await;
     Ok(())
 }
@@ -224,6 +229,10 @@ async fn certificates_come_from_files_and_from_the_gateway_too() -> anyhow::Resu
     let fleet = fleet(74, &Certificate::ecdsa(&[NAME])).await?;
     let inline = Certificate::rsa(&[NAME]);
     fleet.serve(json!([{"inlineString": inline.pem}])).await?;
+    fleet.shows(NAME, &inline).await;
+    let inline = Certificate::ecdsa(&[NAME]);
+    let encoded = STANDARD.encode(&inline.pem);
+    fleet.serve(json!([{"inline": encoded}])).await?;
     fleet.shows(NAME, &inline).await;
 
     let folder = tempfile::tempdir()?;
