@@ -12,5 +12,6 @@ mod listeners;
 mod named;
 mod refusals;
 mod restarts;
+mod steady;
 mod stock_proxies;
 mod support;

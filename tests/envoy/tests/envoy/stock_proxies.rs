@@ -20,7 +20,7 @@ const TLS: u16 = 18444;
 const TCP: u16 = 18090;
 
 /// Starts the Envoy `gateway-stock` under a zone of ours.
-async fn start(zone: &Zone, number: u8) -> anyhow::Result<StockProxy> {
+pub(crate) async fn start(zone: &Zone, number: u8) -> anyhow::Result<StockProxy> {
     let name = "gateway-stock";
     StockProxy::start(&Setup {
         name,

@@ -29,7 +29,7 @@ pub(super) struct Setup<'a> {
 }
 
 /// The Envoy. Dropping it kills it.
-pub(super) struct StockProxy {
+pub(crate) struct StockProxy {
     process: Process,
     address: IpAddr,
     admin_socket: PathBuf,
@@ -58,7 +58,7 @@ impl StockProxy {
         })
     }
 
-    pub(super) fn at(&self, port: u16) -> SocketAddr {
+    pub(crate) fn at(&self, port: u16) -> SocketAddr {
         SocketAddr::new(self.address, port)
     }
 
@@ -73,7 +73,7 @@ impl StockProxy {
     }
 
     /// Waits until it answers `path` with `status`; the backend that answered.
-    pub(super) async fn answers(&self, path: &str, status: u16) -> Option<String> {
+    pub(crate) async fn answers(&self, path: &str, status: u16) -> Option<String> {
         let url = format!("http://{}{path}", self.at(PORT));
         eventually(&format!("{path} is answered with {status}"), async || {
             let response = self.client.get(&url).header("host", HOST).send().await?;
