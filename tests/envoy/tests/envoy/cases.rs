@@ -27,7 +27,7 @@ use case::Case;
 use world::World;
 
 /// How long a configuration may take to get to Envoy, and a case to come right.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_case_holds_in_a_mesh() -> anyhow::Result<()> {
