@@ -46,6 +46,7 @@ impl Proxy {
         Some(Limits {
             threshold,
             bucket: self.settings.route_tree_bucket,
+            growth: self.settings.route_tree_growth,
         })
     }
 
@@ -67,6 +68,9 @@ pub struct Settings {
     pub route_tree_threshold: Option<usize>,
     /// The most routes that Envoy goes through at the end of a look-up in the tree.
     pub route_tree_bucket: usize,
+    /// A tree has at most so many times the routes of the list, or else Envoy gets the list: in the
+    /// tree, routes whose paths are short or regular expressions are repeated.
+    pub route_tree_growth: usize,
 }
 
 impl Default for Settings {
@@ -78,6 +82,7 @@ impl Default for Settings {
             server_name: "Kuma Gateway".to_owned(),
             route_tree_threshold: Some(128),
             route_tree_bucket: 64,
+            route_tree_growth: 2,
         }
     }
 }

@@ -40,6 +40,8 @@ pub(crate) struct Limits {
     pub(crate) threshold: usize,
     /// The most routes under one key, unless they have one path.
     pub(crate) bucket: usize,
+    /// The most routes of a tree, routes that are repeated included, for each of the host.
+    pub(crate) growth: usize,
 }
 
 /// What a tree amounts to.
@@ -55,16 +57,18 @@ pub(crate) struct Summary {
 #[derive(Debug)]
 pub(crate) struct Tree {
     bucket: usize,
+    growth: usize,
     root: Node,
     /// Routes that may match any path.
     anywhere: Routes,
 }
 
 impl Tree {
-    /// A tree without routes; `bucket` as in [`Limits`].
-    pub(crate) fn new(bucket: usize) -> Self {
+    /// A tree without routes.
+    pub(crate) fn new(limits: Limits) -> Self {
         Self {
-            bucket: bucket.max(1),
+            bucket: limits.bucket.max(1),
+            growth: limits.growth,
             root: Node::default(),
             anywhere: Routes::new(),
         }
@@ -87,12 +91,13 @@ impl Tree {
         };
     }
 
-    /// Whether it serves requests better than the list: it has more than one bucket, and repeats
-    /// no more routes than there are.
+    /// Whether it serves requests better than the list: it has more than one bucket, and does not
+    /// repeat too many routes.
     pub(crate) fn is_worthwhile(&mut self) -> bool {
         let routes = self.root.len() + self.anywhere.len();
         let tally = self.root.tally(self.bucket);
-        tally.buckets > 1 && tally.routes + tally.buckets * self.anywhere.len() <= 2 * routes
+        let repeated = tally.routes + tally.buckets * self.anywhere.len();
+        tally.buckets > 1 && repeated <= self.growth.saturating_mul(routes)
     }
 
     /// Encodes what changed; the result is up to date until the next change.

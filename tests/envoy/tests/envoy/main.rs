@@ -15,3 +15,4 @@ mod restarts;
 mod steady;
 mod stock_proxies;
 mod support;
+mod tree;

@@ -47,7 +47,7 @@ impl Follower {
                 tree
             }
             None => {
-                let mut tree = Tree::new(limits.bucket);
+                let mut tree = Tree::new(limits);
                 for (index, list) in lists() {
                     for (position, entry) in list.all_written() {
                         let bytes: Bytes = entry.bytes.clone();

@@ -49,6 +49,14 @@ fn name((list, position): &Rank) -> String {
     format!("{list:040}:{}", position.rule)
 }
 
+fn tree(bucket: usize) -> Tree {
+    Tree::new(Limits {
+        threshold: 0,
+        bucket,
+        growth: 2,
+    })
+}
+
 fn put(tree: &mut Tree, rank: &Rank) {
     tree.set(rank.clone(), Some(encoded(rank)));
 }
@@ -187,7 +195,7 @@ proptest! {
             .enumerate()
             .map(|(n, (list, _, kind, path, implied))| (rank(list, n, kind, &path, implied), ()))
             .collect();
-        let mut tree = Tree::new(bucket);
+        let mut tree = tree(bucket);
         ranks.keys().for_each(|rank| put(&mut tree, rank));
         let read = Read::of(&mut tree);
         let routes = ranks.len();
@@ -226,7 +234,7 @@ proptest! {
         routes in prop::collection::vec((any_rank(), any::<bool>(), any::<bool>()), 1..120),
         bucket in 1_usize..9,
     ) {
-        let mut winding = Tree::new(bucket);
+        let mut winding = tree(bucket);
         let mut wanted: BTreeMap<Rank, ()> = BTreeMap::new();
         for ((list, n, kind, path, implied), is_removal, is_look) in routes {
             // Numbers repeat, so that removals often find something.
@@ -245,7 +253,7 @@ proptest! {
                 winding.is_worthwhile();
             }
         }
-        let mut straight = Tree::new(bucket);
+        let mut straight = tree(bucket);
         wanted.keys().rev().for_each(|rank| put(&mut straight, rank));
         prop_assert_eq!(written(&mut winding), written(&mut straight));
         prop_assert_eq!(winding.is_worthwhile(), straight.is_worthwhile());
@@ -257,7 +265,7 @@ fn a_change_encodes_one_part_again() {
     let ranks: Vec<Rank> = (0..5000)
         .map(|n| rank(0, n, PathKind::Exact, &format!("/shop/{n}"), false))
         .collect();
-    let mut tree = Tree::new(64);
+    let mut tree = tree(64);
     ranks.iter().for_each(|rank| put(&mut tree, rank));
     let read = Read::of(&mut tree);
     assert!(read.keys.values().all(|names| names.len() <= 64));
@@ -281,7 +289,7 @@ fn a_change_encodes_one_part_again() {
 
 #[test]
 fn many_routes_for_any_path_are_better_kept_in_a_list() {
-    let mut tree = Tree::new(8);
+    let mut tree = tree(8);
     for n in 0..100 {
         put(
             &mut tree,
@@ -297,7 +305,7 @@ fn many_routes_for_any_path_are_better_kept_in_a_list() {
 
 #[test]
 fn routes_of_one_path_are_better_kept_in_a_list() {
-    let mut tree = Tree::new(8);
+    let mut tree = tree(8);
     for n in 0..100 {
         put(&mut tree, &rank(0, n, PathKind::Exact, "/same", false));
     }

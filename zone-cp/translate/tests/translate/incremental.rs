@@ -177,10 +177,16 @@ proptest! {
     #[test]
     fn following_a_view_gives_what_translating_it_from_scratch_gives(
         events in prop::collection::vec(event(), 1..40),
+        tree in prop::option::of(0_usize..4),
     ) {
         let mut view = ZoneView::default();
         let zone = ZoneName::parse("here").expect("a name");
-        let mut translator = Translator::new(Proxy::new(own_dataplane("red"), Some(zone)));
+        let mut proxy = Proxy::new(own_dataplane("red"), Some(zone));
+        proxy.envoy_version = Some((1, 36));
+        proxy.settings.route_tree_threshold = tree;
+        proxy.settings.route_tree_bucket = 1 + tree.unwrap_or_default();
+        proxy.settings.route_tree_growth = 2 + 10 * tree.unwrap_or_default();
+        let mut translator = Translator::new(proxy);
         for event in events.into_iter().chain([Event::Look]) {
             match event {
                 Event::Put(resource) => view.put(&resource),
