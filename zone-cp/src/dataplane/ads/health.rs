@@ -5,11 +5,12 @@
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/health/v3/hds.proto>
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use futures_util::StreamExt as _;
+use futures_util::{Stream, StreamExt as _};
 use mesh_proto::core::health_check::HttpHealthCheck;
 use mesh_proto::core::{Address, HealthCheck, Node, Pipe, SocketAddress, address};
 use mesh_proto::endpoint::Endpoint;
@@ -40,6 +41,14 @@ const MAX_PATH: usize = 256;
 
 type Said = HealthCheckRequestOrEndpointHealthResponse;
 
+/// What a proxy sends on its stream.
+pub(super) trait Reports:
+    Stream<Item = Result<Said, Status>> + Send + Unpin + 'static
+{
+}
+
+impl<S> Reports for S where S: Stream<Item = Result<Said, Status>> + Send + Unpin + 'static {}
+
 /// Opens a stream.
 pub(super) async fn open(State(ads): State<Ads>, request: Request) -> Response {
     let token = token_of(&request);
@@ -49,19 +58,20 @@ pub(super) async fn open(State(ads): State<Ads>, request: Request) -> Response {
 }
 
 impl Ads {
-    fn start_health(
+    /// Starts a stream. What is received is for the proxy; a status is the last of it.
+    pub(super) fn start_health(
         &self,
-        inbound: Streaming<Said>,
+        inbound: impl Reports,
         token: Option<String>,
     ) -> mpsc::Receiver<Answer> {
-        let inner = std::sync::Arc::clone(&self.inner);
+        let inner = Arc::clone(&self.inner);
         self.run(async move |outbox| serve(&inner, inbound, token, outbox).await)
     }
 }
 
 async fn serve(
     inner: &Inner,
-    mut inbound: Streaming<Said>,
+    mut inbound: impl Reports,
     token: Option<String>,
     outbox: Outbox,
 ) -> Result<Infallible, Status> {

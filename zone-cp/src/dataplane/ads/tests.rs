@@ -1,8 +1,11 @@
 use std::collections::BTreeMap as Map;
 use std::time::Duration;
 
+use mesh_model::json::parse_document;
 use mesh_model::{Key, MeshName, Resource, ResourceName, ResourceType, Spec, Timestamp};
 use mesh_proto::core::Node;
+use mesh_proto::health::health_check_request_or_endpoint_health_response::RequestType;
+use mesh_proto::health::{HealthCheckRequest, HealthCheckRequestOrEndpointHealthResponse};
 use mesh_proto::system::Secret;
 use mesh_runtime::clock;
 use mesh_runtime::tokens::{self, DataplaneClaims, SigningKey, names};
@@ -169,6 +172,63 @@ async fn what_is_said_and_kept_of_a_refusal_is_bounded() {
     let refusals = zone.ads.inner.refusals.lock();
     let kept: Vec<usize> = refusals.values().map(String::len).collect();
     assert_eq!(kept, [end.message().len()]);
+}
+
+fn health_request(id: &str) -> HealthCheckRequestOrEndpointHealthResponse {
+    let node = Some(Node {
+        id: id.to_owned(),
+        ..Default::default()
+    });
+    HealthCheckRequestOrEndpointHealthResponse {
+        request_type: Some(RequestType::HealthCheckRequest(HealthCheckRequest { node })),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_that_reports_its_health_waits_for_its_registration_and_stays() {
+    let zone = zone(ProxyAuth::Off).await;
+    let (reports, inbound) = mpsc::channel(1);
+    let mut answers = zone.ads.start_health(ReceiverStream::new(inbound), None);
+    let request = || Ok(health_request("default.edge"));
+    reports.send(request()).await.unwrap();
+    settle().await;
+    assert!(answers.try_recv().is_err(), "nothing is known of it yet");
+    let envoy = zone.connect(&gateway("edge"), None).await;
+    assert!(
+        answers.recv().await.unwrap().is_ok(),
+        "it is asked for checks"
+    );
+    for _ in 0..10 {
+        reports.send(request()).await.unwrap();
+    }
+    settle().await;
+    assert!(answers.try_recv().is_err(), "reports are not answered");
+    drop(reports);
+    let end = answers.recv().await.unwrap().unwrap_err();
+    assert_eq!(end.code(), Code::Cancelled, "{end}");
+    drop(envoy);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_reports_health_for_nobody_or_without_a_token_is_turned_away() {
+    let zone = zone(ProxyAuth::Token).await;
+    let end = async |id: &str| {
+        let (reports, inbound) = mpsc::channel(1);
+        let mut answers = zone.ads.start_health(ReceiverStream::new(inbound), None);
+        reports.send(Ok(health_request(id))).await.unwrap();
+        answers.recv().await.unwrap().unwrap_err()
+    };
+    assert_eq!(end("default.nobody").await.code(), Code::NotFound);
+    assert_eq!(end("nonsense").await.code(), Code::InvalidArgument);
+    let document = serde_json::from_str(&gateway("edge")).unwrap();
+    let spec = parse_document(&document).unwrap().spec;
+    let at = Timestamp::EPOCH;
+    let dataplane = Resource::new(dataplane_key("edge"), Map::new(), spec, at, at);
+    zone.store
+        .commit(Batch::new().put(dataplane))
+        .await
+        .unwrap();
+    assert_eq!(end("default.edge").await.code(), Code::Unauthenticated);
 }
 
 fn key_secret(key: &SigningKey) -> Resource {
