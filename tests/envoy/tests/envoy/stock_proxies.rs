@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mesh_harness::{Backend, Certificate, Load, TlsClient, Zone, eventually};
+use mesh_store::Batch;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use self::proxy::{Setup, StockProxy};
 use self::stock_zone::StockZone;
-use crate::support::{Fleet, HOST, PORT, address, gateway_with, named_route, route};
+use crate::edits::resource;
+use crate::support::{Fleet, HOST, PORT, address, gateway_with, named_route, route, route_of};
 
 const HTTPS: u16 = 18443;
 const TLS: u16 = 18444;
@@ -102,6 +104,44 @@ async fn it_registers_and_follows_edits_without_losing_a_request() -> anyhow::Re
         .delete("/meshes/default/meshgateways/edge")
         .await?;
     proxy.closes().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_it_refuses_hurts_nothing_else() -> anyhow::Result<()> {
+    let fleet = Fleet::start(86).await?;
+    fleet.global.api.apply(&route("/cart", "cart")).await?;
+    let proxy = start(&fleet.zone, 86).await?;
+    proxy.answers("/cart", 200).await;
+    // Right by its grammar, and larger than Envoy's library compiles; the API would refuse it, a
+    // stock global does not.
+    let huge = json!({"match": "REGEX", "value": "/(\\pL{500}\\pL{500}){2}"});
+    let huge = resource(&route_of("huge", huge, "cart"))?;
+    let key = huge.key().clone();
+    fleet.zone.store.commit(Batch::new().put(huge)).await?;
+    let good = named_route("good", "/good", "cart");
+    fleet.global.api.apply(&good).await?;
+    proxy.answers("/good", 200).await;
+    proxy.answers("/cart", 200).await;
+    let insight = "/meshes/default/dataplanes/gateway-stock/_overview";
+    let findings = async || -> anyhow::Result<String> {
+        let shown = fleet.zone.api.get(insight).await?;
+        Ok(shown["dataplaneInsight"]["findings"].to_string())
+    };
+    eventually("the finding is on the route", async || {
+        let findings = findings().await?;
+        let is_said = findings.contains("huge") && findings.contains("too large");
+        anyhow::ensure!(is_said, "{findings}");
+        Ok(())
+    })
+    .await;
+    fleet.zone.store.commit(Batch::new().delete(key)).await?;
+    eventually("the finding is gone", async || {
+        let findings = findings().await?;
+        anyhow::ensure!(!findings.contains("huge"), "{findings}");
+        Ok(())
+    })
+    .await;
     Ok(())
 }
 
