@@ -225,7 +225,7 @@ impl Starting {
                 instance_id: self.instance_id.clone(),
                 registrar: Arc::clone(&registrar),
                 insights: Arc::clone(&insights),
-                settings: GatewaySettings::default(),
+                settings: gateway_settings(&self.config),
                 metrics,
             },
             self.shutdown.clone(),
@@ -451,4 +451,19 @@ fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
 
 fn to_usize(value: u32) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+/// What the configuration says about every gateway.
+fn gateway_settings(config: &Config) -> GatewaySettings {
+    let wanted = &config.meridian.gateway;
+    let mut settings = GatewaySettings {
+        route_tree_threshold: usize::try_from(wanted.route_tree_threshold)
+            .ok()
+            .filter(|threshold| *threshold > 0),
+        ..GatewaySettings::default()
+    };
+    if !wanted.no_routes_page.is_empty() {
+        settings.no_routes_page.clone_from(&wanted.no_routes_page);
+    }
+    settings
 }

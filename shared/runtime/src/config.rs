@@ -25,8 +25,8 @@ pub use self::address::{GlobalAddress, ParseAddressError};
 pub use self::schema::{
     ApiServer, Authn, BootstrapParams, BootstrapServer, Defaults, Diagnostics, DpProxyAuthn,
     DpServer, DpServerAuthn, Environment, Gateway, General, Global, GlobalKds, Http, Https,
-    Metrics, Mode, Multizone, Proxy, ProxyAuthentication, Store, StoreType, Subscriptions,
-    TokenIssuer, UserTokens, XdsServer, Zone, ZoneKds, ZoneProxyAuthn,
+    Meridian, MeridianGateway, Metrics, Mode, Multizone, Proxy, ProxyAuthentication, Store,
+    StoreType, Subscriptions, TokenIssuer, UserTokens, XdsServer, Zone, ZoneKds, ZoneProxyAuthn,
 };
 
 /// What stands in place of a secret wherever the configuration is shown.
@@ -71,6 +71,8 @@ pub struct Config {
     pub xds_server: XdsServer,
     /// `proxy`.
     pub proxy: Proxy,
+    /// `meridian`.
+    pub meridian: Meridian,
     /// The known keys without a field, nested, secrets masked: only to be shown.
     #[serde(skip)]
     others: Map<String, Value>,

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-/// The section of keys that are ours and not Kuma's; it has none yet.
+/// The section of keys that are ours and not Kuma's.
 const OWN_SECTION: &str = "meridian";
 
 /// One row.
@@ -86,6 +86,7 @@ macro_rules! keys {
 
 mod general;
 mod kubernetes;
+mod own;
 mod servers;
 mod words;
 
@@ -118,7 +119,7 @@ impl Key {
 
 /// All rows.
 pub(super) fn all() -> impl Iterator<Item = &'static Key> {
-    [general::KEYS, servers::KEYS, kubernetes::KEYS]
+    [general::KEYS, servers::KEYS, kubernetes::KEYS, own::KEYS]
         .into_iter()
         .flatten()
 }

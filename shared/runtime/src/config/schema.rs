@@ -308,4 +308,18 @@ sections! {
         /// The most connections of one gateway proxy; above 0.
         global_downstream_max_connections: u32,
     }
+
+    /// `meridian`.
+    Meridian {
+        /// Builtin gateways.
+        gateway: MeridianGateway,
+    }
+
+    /// `meridian.gateway`.
+    MeridianGateway {
+        /// The page of a hostname without routes; if empty, one that says so.
+        no_routes_page: String,
+        /// Envoy gets the routes of a hostname with more than so many as a tree; 0: never.
+        route_tree_threshold: u32,
+    }
 }

@@ -54,6 +54,10 @@ fn environment_names_are_those_of_kuma() {
         ),
         ("dpServer.port", "KUMA_DP_SERVER_PORT"),
         (
+            "meridian.gateway.routeTreeThreshold",
+            "KUMA_MERIDIAN_GATEWAY_ROUTE_TREE_THRESHOLD",
+        ),
+        (
             "dpServer.authn.dpProxy.type",
             "KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE",
         ),
