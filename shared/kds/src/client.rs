@@ -11,8 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::{Stream, StreamExt as _};
 use mesh_delta::Resume;
 use mesh_model::ZoneName;
+use mesh_proto::link::Heartbeat;
+use mesh_proto::link::link_client::LinkClient;
 use mesh_proto::mesh::ZoneHealthCheckRequest;
 use mesh_proto::mesh::global_kds_service_client::GlobalKdsServiceClient;
 use mesh_proto::mesh::kds_sync_service_client::KdsSyncServiceClient;
@@ -21,8 +24,9 @@ use mesh_runtime::shutdown::Shutdown;
 use mesh_store::{Batch, SharedStore};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Channel;
 use tonic::{Code, Request};
@@ -35,11 +39,12 @@ use crate::intake::Intake;
 use crate::kind::Kind;
 use crate::mapping::Mapping;
 use crate::metrics::Metrics;
-use crate::peer::{Abilities, Naming, NodeInfo, write_zone_metadata};
+use crate::peer::{Abilities, Introduction, Naming, NodeInfo};
 use crate::projection::{Projection, largest_item};
+use crate::pulse::{self, Pulse, Repairs};
 use crate::stream::receive::{Applied, Memory, Receiving};
 use crate::stream::send::{self, Sending};
-use crate::stream::{CHANNEL, End};
+use crate::stream::{CHANNEL, End, Outbox as _};
 
 /// The largest message that is taken from a global. The limit of stock control planes would cut
 /// off a zone for ever once one type of resources outgrows it; ours are told this one.
@@ -51,6 +56,9 @@ const GOOD_CONNECTION: Duration = Duration::from_secs(5);
 
 /// How long a global has to say who it is before it is taken for a stock one.
 const RECOGNITION: Duration = Duration::from_secs(1);
+
+/// How many heartbeats are said in answer to questions between two that are due.
+const MOST_EXTRA: u32 = 3;
 
 /// How many different troubles in a row are worth a line.
 const MOST_TOLD: usize = 32;
@@ -94,7 +102,7 @@ pub enum State {
 }
 
 /// What the calls of one connection know of each other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Session {
     /// The global is the one that this zone follows.
     opened: watch::Sender<bool>,
@@ -102,6 +110,9 @@ struct Session {
     is_stock_peer: AtomicBool,
     /// The global, once it said who it is.
     global: watch::Sender<Option<Global>>,
+    /// Names the connection.
+    id: Uuid,
+    pulse: Arc<Pulse>,
 }
 
 /// What a global says of itself.
@@ -120,6 +131,8 @@ pub struct Client {
     told: Mutex<Vec<State>>,
     plain: Arc<Projection>,
     hashed: Arc<Projection>,
+    /// What became of differences.
+    repairs: Arc<Mutex<Repairs>>,
 }
 
 impl Client {
@@ -137,6 +150,7 @@ impl Client {
             hashed: projection(Naming::Hashed),
             state: watch::Sender::new(State::Connecting),
             told: Mutex::default(),
+            repairs: Arc::default(),
             config,
         }
     }
@@ -209,11 +223,23 @@ impl Client {
                 };
             }
         };
-        let session = Session::default();
+        let session = Session {
+            opened: watch::Sender::default(),
+            is_stock_peer: AtomicBool::new(false),
+            global: watch::Sender::default(),
+            id: Uuid::new_v4(),
+            pulse: Arc::new(Pulse::new(
+                pulse::End::Zone,
+                self.config.zone.to_string(),
+                Arc::clone(&self.repairs),
+                self.config.metrics.clone(),
+            )),
+        };
         let end = tokio::select! {
             end = self.down(channel.clone(), &session) => end,
             end = self.up(channel.clone(), &session) => end,
-            end = self.health(channel) => end,
+            end = self.link(channel.clone(), &session) => end,
+            end = self.health(channel, &session) => end,
         };
         match end {
             Err(End::OtherCluster { known, offered }) => State::Held { known, offered },
@@ -231,21 +257,16 @@ impl Client {
             .accept_compressed(CompressionEncoding::Gzip)
     }
 
-    fn call<M>(&self, message: M) -> Request<M> {
-        let Config {
-            zone,
-            node,
-            store_id,
-            ..
-        } = &self.config;
+    fn call<M>(&self, session: &Session, message: M) -> Request<M> {
+        let introduction = Introduction {
+            zone: &self.config.zone,
+            version: &self.config.node.version.version,
+            store_id: self.config.store_id,
+            session: session.id,
+            max_message: MAX_DOWN,
+        };
         let mut request = Request::new(message);
-        write_zone_metadata(
-            request.metadata_mut(),
-            zone,
-            &node.version.version,
-            *store_id,
-            MAX_DOWN,
-        );
+        introduction.write(request.metadata_mut());
         request
     }
 
@@ -276,6 +297,7 @@ impl Client {
         // The subscriptions are in the channel before the call: a global may answer with headers
         // only once it has something to say.
         let receiving = Receiving {
+            pulse: Some(Arc::clone(&session.pulse)),
             abilities: global.abilities,
             resume: if global.abilities.resume && is_known {
                 Resume::Versions
@@ -292,7 +314,7 @@ impl Client {
             outbox: tx,
             on_applied: &mut on_applied,
         };
-        let call = client.global_to_zone_sync(self.call(ReceiverStream::new(rx)));
+        let call = client.global_to_zone_sync(self.call(session, ReceiverStream::new(rx)));
         let following = receiving.run(Box::pin(responses(call)));
         let news = global.store_id.filter(|_known| !is_known);
         let remembering = async {
@@ -372,19 +394,41 @@ impl Client {
             projection: &projection,
             outbox: tx,
             may_send: session.opened.subscribe(),
+            pulse: Some(Arc::clone(&session.pulse)),
             on_event: &mut on_event,
         };
-        let call = client.zone_to_global_sync(self.call(ReceiverStream::new(rx)));
+        let call = client.zone_to_global_sync(self.call(session, ReceiverStream::new(rx)));
         sending.run(Box::pin(responses(call))).await
     }
 
+    /// Heartbeats, with a global of ours. They have a task of their own: whatever the streams are
+    /// busy with, this zone lives.
+    async fn link(&self, channel: Channel, session: &Session) -> Result<Infallible, End> {
+        if !recognized(session).await.abilities.heartbeat {
+            return std::future::pending().await;
+        }
+        let _open = self.config.metrics.stream("link");
+        let (tx, rx) = mpsc::channel(CHANNEL);
+        let mut client = LinkClient::new(channel);
+        let request = self.call(session, ReceiverStream::new(rx));
+        let pulse = Arc::clone(&session.pulse);
+        let task = tokio::spawn(async move {
+            let mut heard = Box::pin(responses(client.heartbeats(request)));
+            heartbeats(&pulse, &mut heard, &tx).await
+        });
+        match AbortOnDropHandle::new(task).await {
+            Ok(end) => Err(end),
+            Err(error) => Err(End::Failed(tonic::Status::internal(error.to_string()))),
+        }
+    }
+
     /// `HealthCheck`: once at the start, then at the interval that the global asks for.
-    async fn health(&self, channel: Channel) -> Result<Infallible, End> {
+    async fn health(&self, channel: Channel, session: &Session) -> Result<Infallible, End> {
         let mut client =
             GlobalKdsServiceClient::new(channel).accept_compressed(CompressionEncoding::Gzip);
         loop {
             let wait = match client
-                .health_check(self.call(ZoneHealthCheckRequest {}))
+                .health_check(self.call(session, ZoneHealthCheckRequest {}))
                 .await
             {
                 Ok(response) => response
@@ -399,6 +443,40 @@ impl Client {
                 Err(status) => return Err(End::Failed(status)),
             };
             tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+/// Says heartbeats and takes in those of the global, until there is reason to connect anew.
+async fn heartbeats(
+    pulse: &Pulse,
+    heard: &mut (impl Stream<Item = Result<Heartbeat, tonic::Status>> + Unpin),
+    outbox: &mpsc::Sender<Heartbeat>,
+) -> End {
+    let mut tick = tokio::time::interval(pulse::INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // A question is answered at once, and a few of them between two heartbeats.
+    let mut extra = MOST_EXTRA;
+    loop {
+        let speaks = tokio::select! {
+            _ = tick.tick() => {
+                extra = MOST_EXTRA;
+                true
+            }
+            heartbeat = heard.next() => match heartbeat {
+                Some(Ok(heartbeat)) => {
+                    let is_asked = pulse.hear(heartbeat) && extra > 0;
+                    extra -= u32::from(is_asked);
+                    is_asked
+                }
+                Some(Err(status)) => return End::Failed(status),
+                None => return End::PeerGone,
+            },
+            () = pulse.silence() => return End::Silent,
+            what = pulse.divergence() => return End::Diverged(what),
+        };
+        if speaks && let Err(end) = outbox.put(pulse.heartbeat()) {
+            return end;
         }
     }
 }

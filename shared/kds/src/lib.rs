@@ -18,6 +18,7 @@ pub mod mapping;
 mod metrics;
 pub mod peer;
 mod projection;
+mod pulse;
 pub mod server;
 mod stream;
 pub mod wire;

@@ -1,5 +1,9 @@
 //! What KDS counts, on either side.
 
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use mesh_proto::link;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -16,6 +20,22 @@ pub struct Metrics {
     answered: Family<Answer, Counter>,
     applied: Family<Type, Counter>,
     refused: Family<Type, Counter>,
+    differences: Family<Difference, Counter>,
+    lag_revisions: Family<Link, Gauge>,
+    lag_seconds: Family<Link, Gauge<f64, AtomicU64>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Link {
+    zone: String,
+    direction: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Difference {
+    zone: String,
+    direction: &'static str,
+    resource_type: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -62,6 +82,61 @@ impl Metrics {
             "Resources from peers that could not be taken",
             self.refused.clone(),
         );
+        registry.register(
+            "kds_differences",
+            "Types of which a receiver did not hold what it had answered for",
+            self.differences.clone(),
+        );
+        registry.register(
+            "kds_lag_revisions",
+            "How many revisions of its sender's store a receiver has not answered yet",
+            self.lag_revisions.clone(),
+        );
+        registry.register(
+            "kds_lag_seconds",
+            "For how long a receiver has had something to answer",
+            self.lag_seconds.clone(),
+        );
+    }
+
+    /// How far the receiver of a direction is behind.
+    pub(crate) fn lag(&self, zone: &str, direction: &'static str, lag: &link::Lag) {
+        let labels = Link {
+            zone: zone.to_owned(),
+            direction,
+        };
+        let revisions = lag.revision.saturating_sub(lag.answered_revision);
+        self.lag_revisions
+            .get_or_create(&labels)
+            .set(i64::try_from(revisions).unwrap_or(i64::MAX));
+        self.lag_seconds
+            .get_or_create(&labels)
+            .set(Duration::from_millis(lag.milliseconds).as_secs_f64());
+    }
+
+    /// The connection of a zone ended.
+    pub(crate) fn forget_lag(&self, zone: &str, direction: &'static str) {
+        let labels = Link {
+            zone: zone.to_owned(),
+            direction,
+        };
+        self.lag_revisions.remove(&labels);
+        self.lag_seconds.remove(&labels);
+    }
+
+    /// The receiver of a direction differs in these types or, if there are none, in an unknown
+    /// way.
+    pub(crate) fn differs(&self, zone: &str, direction: &'static str, kinds: &[Kind]) {
+        let names = kinds.iter().map(|kind| kind.resource_type().name());
+        let unknown = kinds.is_empty().then_some("");
+        for resource_type in names.chain(unknown) {
+            let labels = Difference {
+                zone: zone.to_owned(),
+                direction,
+                resource_type,
+            };
+            self.differences.get_or_create(&labels).inc();
+        }
     }
 
     /// Counts a stream as open until what is returned is dropped.

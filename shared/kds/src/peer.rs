@@ -24,6 +24,9 @@ pub const STORE_ID: &str = "meridian-store-id";
 /// gRPC metadata of ours: the largest message, in bytes, that the zone takes on a down stream.
 pub const MAX_MESSAGE: &str = "meridian-max-message";
 
+/// gRPC metadata of ours: names one connection, so that its calls are known to belong together.
+pub const SESSION: &str = "meridian-session";
+
 /// The zone answers health checks; seen in gRPC metadata only.
 pub const FEATURE_PING_HEALTH: &str = "zone-ping-health";
 /// The peer knows zone tokens.
@@ -41,8 +44,16 @@ pub const FEATURE_CHUNKS: &str = "meridian-chunks";
 /// Ours: a NACK lists what was refused in `error_detail.details`.
 pub const FEATURE_REJECTIONS: &str = "meridian-rejections";
 
+/// Ours: heartbeats are said and answered on a service of their own.
+pub const FEATURE_HEARTBEAT: &str = "meridian-heartbeat";
+
 /// The abilities of this release, as zones say them in the metadata of calls.
-const OWN_ABILITIES: [&str; 3] = [FEATURE_RESUME, FEATURE_CHUNKS, FEATURE_REJECTIONS];
+const OWN_ABILITIES: [&str; 4] = [
+    FEATURE_RESUME,
+    FEATURE_CHUNKS,
+    FEATURE_REJECTIONS,
+    FEATURE_HEARTBEAT,
+];
 
 /// The features that our control planes announce in their nodes.
 pub fn own_features() -> Vec<String> {
@@ -62,6 +73,8 @@ pub struct Abilities {
     pub chunks: bool,
     /// [`FEATURE_REJECTIONS`].
     pub rejections: bool,
+    /// [`FEATURE_HEARTBEAT`].
+    pub heartbeat: bool,
 }
 
 impl Abilities {
@@ -73,6 +86,7 @@ impl Abilities {
                 FEATURE_RESUME => abilities.resume = true,
                 FEATURE_CHUNKS => abilities.chunks = true,
                 FEATURE_REJECTIONS => abilities.rejections = true,
+                FEATURE_HEARTBEAT => abilities.heartbeat = true,
                 _ => {}
             }
         }
@@ -119,6 +133,8 @@ pub struct ZonePeer {
     pub version: Option<String>,
     /// The identity of its store, if it is one of ours.
     pub store_id: Option<Uuid>,
+    /// The connection that the call is on, if it is one of ours.
+    pub session: Option<Uuid>,
     /// The largest message that it takes, if it said so.
     pub max_message: Option<usize>,
     /// What it can do beyond Kuma's protocol.
@@ -164,36 +180,49 @@ impl ZonePeer {
             },
             version: text(VERSION),
             store_id: text(STORE_ID).and_then(|id| Uuid::parse_str(&id).ok()),
+            session: text(SESSION).and_then(|id| Uuid::parse_str(&id).ok()),
             max_message: text(MAX_MESSAGE).and_then(|size| size.parse().ok()),
             has_token: metadata.get_all("authorization").iter().count() == 1,
         })
     }
 }
 
-/// Writes what a zone says of itself into the metadata of a call.
-///
-/// # Panics
-/// Never: names, versions and UUIDs are ASCII.
-pub fn write_zone_metadata(
-    metadata: &mut MetadataMap,
-    zone: &ZoneName,
-    version: &str,
-    store_id: Uuid,
-    max_message: usize,
-) {
-    let ascii = |text: &str| {
-        MetadataValue::try_from(text).expect("names, versions and UUIDs are visible ASCII")
-    };
-    metadata.insert(VERSION, ascii(version));
-    metadata.insert(CLIENT_ID, ascii(zone.as_str()));
-    metadata.insert(KDS_VERSION, MetadataValue::from_static("v3"));
-    metadata.append(FEATURES, MetadataValue::from_static(FEATURE_PING_HEALTH));
-    metadata.append(FEATURES, MetadataValue::from_static(FEATURE_HASH_SUFFIX));
-    for ability in OWN_ABILITIES {
-        metadata.append(FEATURES, MetadataValue::from_static(ability));
+/// What one of our zones says of itself in the metadata of each call.
+#[derive(Debug, Clone, Copy)]
+pub struct Introduction<'a> {
+    /// Its name.
+    pub zone: &'a ZoneName,
+    /// Its release.
+    pub version: &'a str,
+    /// The identity of its store.
+    pub store_id: Uuid,
+    /// The connection that the call is on.
+    pub session: Uuid,
+    /// The largest message that it takes on a down stream, in bytes.
+    pub max_message: usize,
+}
+
+impl Introduction<'_> {
+    /// Writes it into the metadata of a call.
+    ///
+    /// # Panics
+    /// Never: names, versions and UUIDs are ASCII.
+    pub fn write(&self, metadata: &mut MetadataMap) {
+        let ascii = |text: &str| {
+            MetadataValue::try_from(text).expect("names, versions and UUIDs are visible ASCII")
+        };
+        metadata.insert(VERSION, ascii(self.version));
+        metadata.insert(CLIENT_ID, ascii(self.zone.as_str()));
+        metadata.insert(KDS_VERSION, MetadataValue::from_static("v3"));
+        metadata.append(FEATURES, MetadataValue::from_static(FEATURE_PING_HEALTH));
+        metadata.append(FEATURES, MetadataValue::from_static(FEATURE_HASH_SUFFIX));
+        for ability in OWN_ABILITIES {
+            metadata.append(FEATURES, MetadataValue::from_static(ability));
+        }
+        metadata.insert(STORE_ID, ascii(&self.store_id.to_string()));
+        metadata.insert(SESSION, ascii(&self.session.to_string()));
+        metadata.insert(MAX_MESSAGE, ascii(&self.max_message.to_string()));
     }
-    metadata.insert(STORE_ID, ascii(&store_id.to_string()));
-    metadata.insert(MAX_MESSAGE, ascii(&max_message.to_string()));
 }
 
 /// What a control plane says of itself in the node of a first request.
@@ -342,11 +371,19 @@ mod tests {
         let mut metadata = MetadataMap::new();
         let zone = ZoneName::parse("east").unwrap();
         let store_id = Uuid::from_u128(7);
-        write_zone_metadata(&mut metadata, &zone, "2.14.3", store_id, 1 << 28);
+        let said = Introduction {
+            zone: &zone,
+            version: "2.14.3",
+            store_id,
+            session: Uuid::from_u128(8),
+            max_message: 1 << 28,
+        };
+        said.write(&mut metadata);
         let peer = ZonePeer::from_metadata(&metadata).unwrap();
         assert_eq!(peer.zone, zone);
         assert_eq!(peer.up_naming, Naming::Hashed);
         assert_eq!(peer.store_id, Some(store_id));
+        assert_eq!(peer.session, Some(said.session));
         assert_eq!(peer.max_message, Some(1 << 28));
         let own = own_features();
         assert_eq!(
@@ -390,7 +427,8 @@ mod tests {
             ..info.clone()
         };
         let abilities = ours.abilities();
-        assert!(abilities.resume && abilities.chunks && abilities.rejections);
+        assert!(abilities.resume && abilities.chunks);
+        assert!(abilities.rejections && abilities.heartbeat);
         assert_eq!(info.naming(), Naming::Hashed);
         let bare = NodeInfo::from_node(&Node {
             id: "east".into(),

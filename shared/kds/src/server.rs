@@ -5,14 +5,16 @@ mod registry;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use futures_util::{Stream, StreamExt as _, stream};
 use mesh_delta::Resume;
 use mesh_model::ZoneName;
 use mesh_proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use mesh_proto::link::Heartbeat;
+use mesh_proto::link::link_server::{Link, LinkServer};
 use mesh_proto::mesh::global_kds_service_server::{GlobalKdsService, GlobalKdsServiceServer};
 use mesh_proto::mesh::kds_sync_service_server::{KdsSyncService, KdsSyncServiceServer};
 use mesh_proto::mesh::{
@@ -21,6 +23,7 @@ use mesh_proto::mesh::{
 };
 use mesh_runtime::shutdown::Shutdown;
 use mesh_store::SharedStore;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::TaskTracker;
@@ -36,9 +39,10 @@ use crate::mapping::Mapping;
 use crate::metrics::Metrics;
 use crate::peer::{Naming, NodeInfo, ZonePeer};
 use crate::projection::{Projection, largest_item};
+use crate::pulse::{self, Pulse, Repairs};
 use crate::stream::receive::{Applied, Memory, Open, Receiving};
 use crate::stream::send::{self, Sending};
-use crate::stream::{CHANNEL, End};
+use crate::stream::{CHANNEL, End, Outbox as _};
 
 /// What happened to a response on a down stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,8 +103,26 @@ struct Inner {
     config: Config,
     projections: BTreeMap<&'static str, Arc<Projection>>,
     registry: Arc<Registry>,
+    /// The connections of our zones, while any call of theirs is open.
+    pulses: Mutex<BTreeMap<(ZoneName, Uuid), Weak<Pulse>>>,
+    /// What became of differences, by zone.
+    repairs: Mutex<BTreeMap<ZoneName, Arc<Mutex<Repairs>>>>,
     streams: TaskTracker,
     shutdown: Shutdown,
+}
+
+/// The largest heartbeat: a digest for each of many types.
+const LARGEST_HEARTBEAT: usize = 64 << 10;
+/// How many heartbeats may wait for a zone that does not read.
+const HEARTBEATS_AHEAD: usize = 8;
+
+/// A call that became a stream.
+struct Call<'a> {
+    peer: &'a ZonePeer,
+    direction: &'static str,
+    seat: registry::Seat,
+    /// The connection, if it is one of ours.
+    pulse: Option<Arc<Pulse>>,
 }
 
 const HASHED: &str = "hashed";
@@ -124,6 +146,8 @@ impl Server {
             config,
             projections: projections.into(),
             registry: Arc::default(),
+            pulses: Mutex::default(),
+            repairs: Mutex::default(),
             streams: TaskTracker::new(),
             shutdown,
         };
@@ -145,7 +169,10 @@ impl Server {
             .max_decoding_message_size(max)
             .max_encoding_message_size(max)
             .accept_compressed(CompressionEncoding::Gzip);
-        tonic::service::Routes::new(sync).add_service(global)
+        let link = LinkServer::new(self.clone()).max_decoding_message_size(LARGEST_HEARTBEAT);
+        tonic::service::Routes::new(sync)
+            .add_service(global)
+            .add_service(link)
     }
 
     /// Ends all streams of a zone; it may connect again.
@@ -157,6 +184,27 @@ impl Server {
     pub async fn drained(&self) {
         self.inner.streams.close();
         self.inner.streams.wait().await;
+    }
+
+    /// The connection of a zone that says heartbeats.
+    fn pulse(&self, peer: &ZonePeer) -> Option<Arc<Pulse>> {
+        let session = peer.session.filter(|_| peer.abilities.heartbeat)?;
+        let mut pulses = self.inner.pulses.lock();
+        let place = (peer.zone.clone(), session);
+        if let Some(pulse) = pulses.get(&place).and_then(Weak::upgrade) {
+            return Some(pulse);
+        }
+        pulses.retain(|_, pulse| pulse.strong_count() > 0);
+        let mut repairs = self.inner.repairs.lock();
+        let repairs = repairs.entry(peer.zone.clone()).or_default();
+        let pulse = Arc::new(Pulse::new(
+            pulse::End::Global,
+            peer.zone.to_string(),
+            Arc::clone(repairs),
+            self.inner.config.metrics.clone(),
+        ));
+        pulses.insert(place, Arc::downgrade(&pulse));
+        Some(pulse)
     }
 
     /// Who calls, and a place for the stream.
@@ -189,13 +237,17 @@ impl Server {
     /// zones take for a quiet end that is no reason to come back.
     fn spawn<M: Send + 'static>(
         &self,
-        peer: &ZonePeer,
-        direction: &'static str,
-        seat: registry::Seat,
+        call: Call<'_>,
         said: mpsc::Receiver<M>,
         run: impl Future<Output = End> + Send + 'static,
         closed: impl FnOnce() + Send + 'static,
     ) -> ServerStream<M> {
+        let Call {
+            peer,
+            direction,
+            seat,
+            pulse,
+        } = call;
         let span = tracing::info_span!("kds", zone.name = %peer.zone, direction);
         let zone = peer.zone.clone();
         let shutdown = self.inner.shutdown.clone();
@@ -204,6 +256,7 @@ impl Server {
         let task = async move {
             let end = tokio::select! {
                 end = run => end,
+                end = fault(pulse.as_deref()) => end,
                 () = seat.superseded.cancelled() => End::Superseded,
                 () = shutdown.wait() => End::Shutdown,
             };
@@ -231,6 +284,17 @@ impl Server {
     }
 }
 
+/// Resolves when the connection of a zone of ours is seen to be dead, or the zone to differ.
+async fn fault(pulse: Option<&Pulse>) -> End {
+    let Some(pulse) = pulse else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        () = pulse.silence() => End::Silent,
+        what = pulse.divergence() => End::Diverged(what),
+    }
+}
+
 type ServerStream<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
 
 #[async_trait]
@@ -244,11 +308,12 @@ impl KdsSyncService for Server {
         let (peer, seat) = self.enter(request.metadata(), StreamKind::Down).await?;
         let inbound = request.into_inner();
         let (tx, rx) = mpsc::channel(CHANNEL);
+        let pulse = self.pulse(&peer);
         let id = Uuid::new_v4();
         let inner = Arc::clone(&self.inner);
         let book = Arc::clone(&inner.config.book);
         let run = {
-            let (peer, book) = (peer.clone(), Arc::clone(&book));
+            let (peer, book, pulse) = (peer.clone(), Arc::clone(&book), pulse.clone());
             async move {
                 let kinds: Vec<Kind> = Kind::down().collect();
                 let projection = |naming| {
@@ -299,13 +364,20 @@ impl KdsSyncService for Server {
                     projection: &projection,
                     outbox: tx,
                     may_send: watch::Sender::new(true).subscribe(),
+                    pulse,
                     on_event: &mut on_event,
                 };
                 sending.run(inbound).await
             }
         };
         let zone = peer.zone.clone();
-        let said = self.spawn(&peer, "down", seat, rx, run, move || {
+        let call = Call {
+            peer: &peer,
+            direction: "down",
+            seat,
+            pulse,
+        };
+        let said = self.spawn(call, rx, run, move || {
             book.closed(id, &zone);
         });
         Ok(Response::new(said))
@@ -320,9 +392,10 @@ impl KdsSyncService for Server {
         let (peer, seat) = self.enter(request.metadata(), StreamKind::Up).await?;
         let inbound = request.into_inner();
         let (tx, rx) = mpsc::channel(CHANNEL);
+        let pulse = self.pulse(&peer);
         let inner = Arc::clone(&self.inner);
         let run = {
-            let peer = peer.clone();
+            let (peer, pulse) = (peer.clone(), pulse.clone());
             async move {
                 let node = NodeInfo {
                     id: peer.zone.to_string(),
@@ -357,6 +430,7 @@ impl KdsSyncService for Server {
                     memory: Memory::default(),
                     store: Arc::clone(&inner.config.store),
                     outbox: tx,
+                    pulse,
                     abilities: peer.abilities,
                     resume: if peer.abilities.resume && peer.up_naming == Naming::Hashed {
                         Resume::Versions
@@ -368,7 +442,57 @@ impl KdsSyncService for Server {
                 receiving.run(inbound).await
             }
         };
-        Ok(Response::new(self.spawn(&peer, "up", seat, rx, run, || {})))
+        let call = Call {
+            peer: &peer,
+            direction: "up",
+            seat,
+            pulse,
+        };
+        let said = self.spawn(call, rx, run, || {});
+        Ok(Response::new(said))
+    }
+}
+
+#[async_trait]
+impl Link for Server {
+    type HeartbeatsStream = ServerStream<Heartbeat>;
+
+    async fn heartbeats(
+        &self,
+        request: Request<Streaming<Heartbeat>>,
+    ) -> Result<Response<Self::HeartbeatsStream>, Status> {
+        let (peer, seat) = self.enter(request.metadata(), StreamKind::Link).await?;
+        let pulse = self.pulse(&peer).ok_or_else(|| {
+            Status::failed_precondition(
+                "heartbeats are for zones that announce meridian-heartbeat and name their \
+                 connection in meridian-session",
+            )
+        })?;
+        let mut inbound = request.into_inner();
+        let (tx, rx) = mpsc::channel(HEARTBEATS_AHEAD);
+        let run = {
+            let pulse = Arc::clone(&pulse);
+            async move {
+                loop {
+                    match inbound.message().await {
+                        Ok(Some(heartbeat)) => pulse.hear(heartbeat),
+                        Ok(None) => return End::PeerGone,
+                        Err(status) => return End::Failed(status),
+                    };
+                    if let Err(end) = tx.put(pulse.heartbeat()) {
+                        return end;
+                    }
+                }
+            }
+        };
+        let call = Call {
+            peer: &peer,
+            direction: "link",
+            seat,
+            pulse: Some(pulse),
+        };
+        let said = self.spawn(call, rx, run, || {});
+        Ok(Response::new(said))
     }
 }
 

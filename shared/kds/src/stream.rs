@@ -46,6 +46,12 @@ pub(crate) enum End {
     /// The peer took what it was sent and never answered.
     #[error("the peer did not answer a response of type {0} within 30 s")]
     Unanswered(Kind),
+    /// Nothing comes from the peer any more.
+    #[error("nothing came from the peer for 5 s")]
+    Silent,
+    /// The peer does not hold what it should, and is sent what differs on a new stream.
+    #[error("the peer differs: {0}")]
+    Diverged(String),
     /// What was received could not be stored.
     #[error("cannot store what was received")]
     Store(#[from] CommitError),
@@ -76,6 +82,8 @@ impl End {
             Self::Superseded
             | Self::Shutdown
             | Self::Unanswered(_)
+            | Self::Silent
+            | Self::Diverged(_)
             | Self::Store(_)
             | Self::MadeRoom(_) => Status::unavailable(text),
             Self::Protocol(_) => Status::invalid_argument(text),

@@ -19,6 +19,12 @@ pub(crate) enum StreamKind {
     Down,
     /// ZoneToGlobalSync.
     Up,
+    /// The heartbeats of our own zones.
+    Link,
+}
+
+impl StreamKind {
+    const ALL: [Self; 3] = [Self::Down, Self::Up, Self::Link];
 }
 
 /// Another zone with the same name is connected.
@@ -84,9 +90,7 @@ impl Registry {
                 .get(&(zone.clone(), kind))
                 .and_then(|l| l.store_id)
         };
-        let live = [StreamKind::Down, StreamKind::Up]
-            .into_iter()
-            .filter_map(held);
+        let live = StreamKind::ALL.into_iter().filter_map(held);
         if let Some(ours) = store_id
             && let Some(live) = live.into_iter().find(|live| *live != ours)
         {
@@ -124,7 +128,7 @@ impl Registry {
     /// Ends all streams of a zone.
     pub(crate) fn evict(&self, zone: &ZoneName) {
         let state = self.state.lock();
-        for kind in [StreamKind::Down, StreamKind::Up] {
+        for kind in StreamKind::ALL {
             if let Some(live) = state.streams.get(&(zone.clone(), kind)) {
                 live.cancel.cancel();
             }

@@ -1,6 +1,7 @@
 //! A `Receiver` over a stream: what a peer owns, into this control plane's store.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::convert::{self, Nacks};
 use crate::intake::{Delivery, Intake, Refused};
 use crate::kind::Kind;
 use crate::peer::{Abilities, NodeInfo};
+use crate::pulse::Pulse;
 
 /// How often the last answers are repeated towards a stock peer.
 const REPEAT: Duration = Duration::from_secs(10);
@@ -93,6 +95,8 @@ pub(crate) struct Receiving<'a, G> {
     /// Whether the peer is a stock control plane, as soon as that is known: its answers are
     /// repeated now and then.
     pub(crate) is_stock_peer: &'a AtomicBool,
+    /// The connection, where the peer is one of ours.
+    pub(crate) pulse: Option<Arc<Pulse>>,
     /// Told of every response that was applied.
     pub(crate) on_applied: &'a mut (dyn FnMut(Applied<'_>) + Send),
     /// What the loop remembers; empty at the start.
@@ -106,6 +110,8 @@ pub(crate) struct Memory {
     occupied: BTreeSet<Key>,
     /// The last answer of each type, if it was an ACK.
     answers: BTreeMap<Kind, DeltaDiscoveryRequest>,
+    /// Types of which a response was answered.
+    answered: BTreeSet<Kind>,
     /// Types of which the peer may still ask what is held, and how often it may.
     holders: BTreeMap<Kind, (Holder, usize)>,
     /// Responses of which more is to come, and their size.
@@ -153,6 +159,9 @@ impl<G: Gate> Receiving<'_, G> {
                     continue;
                 }
             };
+            if let Some(pulse) = &self.pulse {
+                pulse.is_alive();
+            }
             let kind = Kind::from_type_url(&response.type_url).filter(|k| self.kinds.contains(k));
             let Some(kind) = kind else {
                 self.pass_over(&response)?;
@@ -397,6 +406,10 @@ impl<G: Gate> Receiving<'_, G> {
         let answer = receiver
             .answer(kind, nonce, verdict)
             .map_err(|e| End::Protocol(e.to_string()))?;
+        self.memory.answered.insert(kind);
+        if let Some(pulse) = &self.pulse {
+            pulse.answered(receiver, self.memory.answered.iter().copied());
+        }
         // What it asks for from now on would be about another state.
         self.memory.holders.remove(&kind);
         let is_ack = answer.error.is_none();

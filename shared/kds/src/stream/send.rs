@@ -21,6 +21,7 @@ use crate::convert;
 use crate::kind::Kind;
 use crate::peer::{Abilities, Naming, NodeInfo};
 use crate::projection::Projection;
+use crate::pulse::Pulse;
 
 /// How many resources an increment for a stock peer holds at most.
 const MOST_IN_INCREMENT: usize = 1000;
@@ -63,6 +64,8 @@ pub(crate) struct Sending<'a> {
     pub(crate) outbox: mpsc::Sender<DeltaDiscoveryResponse>,
     /// Nothing is sent before this is true; the peer is heard before.
     pub(crate) may_send: watch::Receiver<bool>,
+    /// The connection, where the peer may be one of ours.
+    pub(crate) pulse: Option<Arc<Pulse>>,
     /// Told of everything that happens.
     pub(crate) on_event: &'a mut (dyn FnMut(Happened<'_>) + Send),
 }
@@ -76,15 +79,20 @@ struct Peer {
     matching: BTreeMap<Kind, Matcher>,
     /// Chunks that are still to be sent, each with whether it is the last of its response.
     backlog: VecDeque<(Response<Kind>, bool)>,
+    /// When the transport took the last chunk, or the first of those that wait came.
+    moved: Instant,
     /// When the open response of a type left.
     sent: BTreeMap<Kind, Instant>,
 }
 
 impl Peer {
-    /// When the oldest open response is overdue.
-    fn overdue_at(&self) -> Option<(Instant, Kind)> {
-        let oldest = self.sent.iter().map(|(kind, at)| (*at, *kind)).min()?;
-        Some((oldest.0 + ANSWER_TIMEOUT, oldest.1))
+    /// When the peer has had enough time to read or answer, and what is to be said of it then.
+    fn overdue_at(&self) -> Option<(Instant, End)> {
+        if !self.backlog.is_empty() {
+            return Some((self.moved + ANSWER_TIMEOUT, End::NotReading));
+        }
+        let (at, kind) = self.sent.iter().map(|(kind, at)| (*at, *kind)).min()?;
+        Some((at + ANSWER_TIMEOUT, End::Unanswered(kind)))
     }
 }
 
@@ -123,8 +131,11 @@ impl Sending<'_> {
             while let Some(response) = peer.sender.poll(start.elapsed()) {
                 self.put(peer, response)?;
             }
+            if let Some(pulse) = self.pulse.as_ref().filter(|_| peer.abilities.heartbeat) {
+                pulse.sent(&peer.sender, latest.revision().0);
+            }
             let deadline = peer.sender.next_deadline().map(|at| start + at);
-            let overdue = peer.overdue_at();
+            let (overdue, verdict) = peer.overdue_at().unzip();
             tokio::select! {
                 message = inbound.next() => {
                     let request = message.ok_or(End::PeerGone)?.map_err(End::Failed)?;
@@ -142,9 +153,9 @@ impl Sending<'_> {
                     });
                 }
                 () = at(deadline) => {}
-                () = at(overdue.map(|(at, _)| at)) => {
-                    if let Some((_, kind)) = overdue {
-                        return Err(End::Unanswered(kind));
+                () = at(overdue) => {
+                    if let Some(verdict) = verdict {
+                        return Err(verdict);
                     }
                 }
             }
@@ -161,13 +172,17 @@ impl Sending<'_> {
         let info = NodeInfo::from_node(self.checked_node(&request)?);
         (self.on_event)(Happened::Opened(&info));
         let abilities = info.abilities();
-        let sender = Sender::new(self.policy(&info));
+        let mut sender = Sender::new(self.policy(&info));
+        if abilities.heartbeat {
+            sender = sender.with_digests();
+        }
         let peer = Peer {
             sender,
             projection: (self.projection)(info.naming()),
             abilities,
             matching: BTreeMap::new(),
             backlog: VecDeque::new(),
+            moved: Instant::now(),
             sent: BTreeMap::new(),
         };
         Ok((peer, Some(request)))
@@ -199,6 +214,7 @@ impl Sending<'_> {
             return;
         };
         let kind = chunk.ty;
+        peer.moved = Instant::now();
         send(convert::response_to_wire(chunk, self.identifier, !is_last));
         if is_last {
             peer.sent.insert(kind, Instant::now());
@@ -212,6 +228,9 @@ impl Sending<'_> {
             let chunks = convert::chunks(response, CHUNK);
             let last = chunks.len().saturating_sub(1);
             let chunks = chunks.into_iter().enumerate();
+            if peer.backlog.is_empty() {
+                peer.moved = Instant::now();
+            }
             peer.backlog
                 .extend(chunks.map(|(at, chunk)| (chunk, at == last)));
             return Ok(());
@@ -277,6 +296,11 @@ impl Sending<'_> {
             .sender
             .on_request(start.elapsed(), request)
             .map_err(|error| End::Protocol(error.to_string()))?;
+        if let Event::Acked { .. } | Event::Nacked { .. } = &event
+            && let Some(pulse) = self.pulse.as_ref().filter(|_| peer.abilities.heartbeat)
+        {
+            pulse.read_answer(&peer.sender, self.kinds);
+        }
         match event {
             Event::Acked { .. } => {
                 peer.sent.remove(&kind);
@@ -341,5 +365,84 @@ async fn at(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use mesh_model::{Key, Resource, ResourceName, ResourceType, Spec, Timestamp};
+    use mesh_store::{Batch, Memory, Store as _};
+
+    use super::*;
+    use crate::mapping::Mapping;
+    use crate::peer::own_features;
+
+    /// How a stream ends on which a peer with these features asks for meshes, of which there are
+    /// so many, and then never says anything; and how long that took.
+    async fn end(features: Vec<String>, meshes: usize, outbox: usize) -> (End, Duration) {
+        let store = Memory::new();
+        let mut batch = Batch::new();
+        for n in 0..meshes {
+            let ty = ResourceType::Mesh;
+            let name = ResourceName::parse(&format!("m{n}")).unwrap();
+            let note = ("note".to_owned(), "x".repeat(10_000));
+            batch = batch.put(Resource::new(
+                Key::global(ty, name),
+                [note].into_iter().collect::<BTreeMap<_, _>>(),
+                Spec::parse(ty, bytes::Bytes::new()).unwrap(),
+                Timestamp::EPOCH,
+                Timestamp::EPOCH,
+            ));
+        }
+        store.commit(batch).await.unwrap();
+        let node = NodeInfo {
+            id: "east".into(),
+            features,
+            ..NodeInfo::default()
+        };
+        let request = DeltaDiscoveryRequest {
+            node: Some(node.to_node()),
+            type_url: "Mesh".into(),
+            ..DeltaDiscoveryRequest::default()
+        };
+        // What is received is kept, and nobody reads it.
+        let (outbox, _inbox) = mpsc::channel(outbox);
+        let projection = |naming| Arc::new(Projection::new(Mapping::Down(naming), 1 << 20));
+        let start = Instant::now();
+        let sending = Sending {
+            node_id: "east",
+            identifier: "global",
+            kinds: &Kind::down().collect::<Vec<_>>(),
+            store: Arc::new(store),
+            max_message: 10 << 20,
+            says_version: true,
+            projection: &projection,
+            outbox,
+            may_send: watch::Sender::new(true).subscribe(),
+            pulse: None,
+            on_event: &mut |_| {},
+        };
+        let inbound = stream::iter([Ok(request)]).chain(stream::pending());
+        let end = sending.run(inbound).await;
+        (end, start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_answers_nothing_loses_its_stream() {
+        let stock = vec!["hash-suffix".to_owned()];
+        for features in [stock, own_features()] {
+            let (end, after) = end(features, 1, CHANNEL).await;
+            assert!(matches!(end, End::Unanswered(_)), "{end}");
+            assert_eq!(after.as_secs(), 30);
+            assert_eq!(end.to_status().code(), tonic::Code::Unavailable);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_does_not_read_its_chunks_loses_its_stream() {
+        let (end, after) = end(own_features(), 1000, CHANNEL).await;
+        assert!(matches!(end, End::NotReading), "{end}");
+        assert_eq!(after.as_secs(), 30);
     }
 }

@@ -5,7 +5,9 @@
     reason = "a test that cannot go on should say where"
 )]
 
+mod heartbeat;
 mod own;
 mod pair;
 mod relay;
 mod support;
+mod tamper;

@@ -174,7 +174,14 @@ async fn subscribed(global: &Global, type_url: &str) -> tonic::Streaming<DeltaDi
     let mut request = tonic::Request::new(ReceiverStream::new(said));
     let store = Uuid::new_v4();
     let zone = zone_name("east");
-    peer::write_zone_metadata(request.metadata_mut(), &zone, "2.14.3", store, 1 << 28);
+    let introduction = peer::Introduction {
+        zone: &zone,
+        version: "2.14.3",
+        store_id: store,
+        session: Uuid::new_v4(),
+        max_message: 1 << 28,
+    };
+    introduction.write(request.metadata_mut());
     let node = peer::NodeInfo {
         id: "east".into(),
         ..global_node()

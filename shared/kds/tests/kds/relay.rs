@@ -15,6 +15,8 @@ enum Link {
     Open,
     /// Connections are closed as they come.
     Closed,
+    /// Connections stay, and nothing passes.
+    Silent,
 }
 
 pub(crate) struct Relay {
@@ -55,6 +57,11 @@ impl Relay {
         self.link.send_replace(Link::Closed);
     }
 
+    /// Lets connections be, and nothing through.
+    pub(crate) fn silence(&self) {
+        self.link.send_replace(Link::Silent);
+    }
+
     /// Lets connections be made, and counts from zero.
     pub(crate) fn open(&self) {
         self.passed.store(0, Ordering::Relaxed);
@@ -85,6 +92,9 @@ async fn pass(
         let Ok(length @ 1..) = read else {
             return;
         };
+        if link.wait_for(|link| *link != Link::Silent).await.is_err() {
+            return;
+        }
         passed.fetch_add(length, Ordering::Relaxed);
         if to.write_all(&buffer[..length]).await.is_err() {
             return;

@@ -130,6 +130,7 @@ impl ZoneBook for Book {
 pub(crate) struct Global {
     pub(crate) store: SharedStore,
     pub(crate) book: Arc<Book>,
+    pub(crate) metrics: mesh_kds::Metrics,
     pub(crate) address: SocketAddr,
     trigger: Trigger,
     task: JoinHandle<()>,
@@ -164,6 +165,7 @@ impl Global {
         let address = listener.local_addr().unwrap();
         let (trigger, shutdown) = shutdown::channel();
         let book = Arc::new(Book::default());
+        let metrics = mesh_kds::Metrics::default();
         let config = server::Config {
             store: Arc::clone(&store),
             book: book.clone(),
@@ -172,7 +174,7 @@ impl Global {
                 ..global_node()
             },
             max_message: 10 << 20,
-            metrics: mesh_kds::Metrics::default(),
+            metrics: metrics.clone(),
         };
         let server = Server::new(config, shutdown.clone());
         let routes = server.routes();
@@ -188,6 +190,7 @@ impl Global {
         Self {
             store,
             book,
+            metrics,
             address,
             trigger,
             task,
@@ -278,4 +281,13 @@ impl Zone {
         self.task.await.unwrap();
         self.store
     }
+}
+
+/// What a process shows of its metrics.
+pub(crate) fn shown(metrics: &mesh_kds::Metrics) -> String {
+    let mut registry = prometheus_client::registry::Registry::default();
+    metrics.register(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    text
 }

@@ -1,0 +1,165 @@
+//! Two of ours notice that they are cut off from one another, or differ, and repair it.
+
+use std::time::Duration;
+
+use mesh_kds::client::State;
+use mesh_model::ResourceType;
+use mesh_store::{Batch, SharedStore};
+use tokio::time::Instant;
+
+use crate::relay::Relay;
+use crate::support::{Global, Zone, eventually, key, labelled, resource, shown};
+use crate::tamper::Tamper;
+
+/// How long a difference may last.
+const FOUND_WITHIN: Duration = Duration::from_secs(5);
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let reached = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), reached)
+        .await
+        .unwrap_or_else(|_| panic!("not within 20 s: {what}"));
+}
+
+fn has(store: &SharedStore, ty: ResourceType, name: &str) -> bool {
+    store.list(ty).iter().any(|r| r.display_name() == name)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_was_lost_on_the_way_is_found_and_repaired() {
+    let global = Global::start().await;
+    let tamper = Tamper::start(global.address).await;
+    for name in ["edge", "other"] {
+        global.put(resource(ResourceType::MeshGateway, name)).await;
+    }
+    let zone = Zone::start("east", tamper.address);
+    eventually(&zone.store, "both gateways", |s| {
+        s.list(ResourceType::MeshGateway).count() == 2
+    })
+    .await;
+    assert!(!shown(&global.metrics).contains("kds_differences_total{"));
+
+    tamper.lie_down(|response| {
+        let is_removal = !response.removed_resources.is_empty();
+        response.removed_resources.clear();
+        is_removal
+    });
+    global.delete(ResourceType::MeshGateway, "edge").await;
+    until("the removal is lost", || tamper.has_lied()).await;
+    let lost = Instant::now();
+    assert!(has(&zone.store, ResourceType::MeshGateway, "edge"));
+    eventually(&zone.store, "the removal after all", |s| {
+        s.list(ResourceType::MeshGateway).count() == 1
+    })
+    .await;
+    assert!(lost.elapsed() < FOUND_WITHIN, "{:?}", lost.elapsed());
+    let counted = "kds_differences_total{zone=\"east\",direction=\"down\",\
+                   resource_type=\"MeshGateway\"} 1";
+    let metrics = shown(&global.metrics);
+    assert!(metrics.contains(counted), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_was_changed_on_the_way_is_found_and_repaired() {
+    let global = Global::start().await;
+    let tamper = Tamper::start(global.address).await;
+    let zone = Zone::start("east", tamper.address);
+    let dataplane = |note| labelled(ResourceType::Dataplane, "echo", &[("note", note)]);
+    zone.store
+        .commit(Batch::new().put(dataplane("one")))
+        .await
+        .unwrap();
+    let noted = |note: &'static str| {
+        move |s: &mesh_store::Snapshot| {
+            s.list(ResourceType::Dataplane)
+                .any(|r| r.label("note") == Some(note))
+        }
+    };
+    eventually(&global.store, "the dataplane", noted("one")).await;
+    // The update is lost, and answered for all the same.
+    tamper.lie_up(|response| {
+        let is_update = !response.resources.is_empty();
+        response.resources.clear();
+        is_update
+    });
+    zone.store
+        .commit(Batch::new().put(dataplane("two")))
+        .await
+        .unwrap();
+    until("the update is lost", || tamper.has_lied()).await;
+    let lost = Instant::now();
+    eventually(&global.store, "the update after all", noted("two")).await;
+    assert!(lost.elapsed() < FOUND_WITHIN, "{:?}", lost.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_and_what_is_refused_is_no_difference() {
+    let global = Global::start().await;
+    let zone = Zone::start("east", global.address);
+    // The zone has a gateway of its own under the name that is about to come down.
+    let own = resource(ResourceType::MeshGateway, "edge-5c75xw87847wvc4c");
+    zone.store.commit(Batch::new().put(own)).await.unwrap();
+    global
+        .put(resource(ResourceType::MeshGateway, "edge"))
+        .await;
+    // For three heartbeats, changes are under way all the time.
+    let until = Instant::now() + Duration::from_secs(7);
+    let mut n = 0;
+    while Instant::now() < until {
+        n += 1;
+        let note = n.to_string();
+        let (name, ty) = (format!("r{}", n % 50), ResourceType::MeshGateway);
+        if n % 3 == 0 {
+            let gone = Batch::new().delete(key(ty, &format!("r{}", (n + 1) % 50)));
+            drop(global.store.commit(gone).await);
+        }
+        global.put(labelled(ty, &name, &[("note", &note)])).await;
+        let dataplane = labelled(ResourceType::Dataplane, &name, &[("note", &note)]);
+        zone.store
+            .commit(Batch::new().put(dataplane))
+            .await
+            .unwrap();
+        tokio::task::yield_now().await;
+    }
+    let metrics = shown(&global.metrics);
+    assert!(!metrics.contains("kds_differences_total{"), "{metrics}");
+    assert!(
+        metrics.contains("kds_lag_revisions{zone=\"east\",direction=\"down\"}"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("kds_lag_seconds{zone=\"east\",direction=\"up\"}"),
+        "{metrics}"
+    );
+    let opened = "opened east east-1".to_owned();
+    let said = global.book.said.lock();
+    assert_eq!(said.iter().filter(|s| **s == opened).count(), 1);
+    drop(zone);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_on_which_nothing_passes_is_cut_at_both_ends() {
+    let global = Global::start().await;
+    let relay = Relay::start(global.address).await;
+    let zone = Zone::start("east", relay.address);
+    zone.state("following", |s| *s == State::Following).await;
+    relay.silence();
+    let silent = Instant::now();
+    let cut = zone.state("cut", |s| matches!(s, State::Cut { .. })).await;
+    let State::Cut { reason } = cut else {
+        unreachable!("just matched");
+    };
+    assert!(reason.contains("nothing came from the peer"), "{reason}");
+    until("the global ends the stream", || {
+        global.book.has("closed east")
+    })
+    .await;
+    assert!(silent.elapsed() < Duration::from_secs(8));
+    relay.open();
+    zone.state("following again", |s| *s == State::Following)
+        .await;
+}
