@@ -74,7 +74,11 @@ impl Filters {
                     compiled.redirect(redirect, context, &mut report);
                 }
                 Some(filters::Filter::Rewrite(rewrite)) => {
-                    compiled.path.clone_from(&rewrite.path);
+                    let path = rewrite.path.as_ref();
+                    match path.map_or(Ok(()), |path| refuse::line(text_of(path))) {
+                        Ok(()) => compiled.path = path.cloned(),
+                        Err(message) => report(".rewrite", message),
+                    }
                     let literal = matches!(
                         compiled.host,
                         Some(HostRewriteSpecifier::HostRewriteLiteral(_))
@@ -161,6 +165,19 @@ impl Filters {
         context: &Context<'_>,
         report: &mut impl FnMut(&str, String),
     ) {
+        let path = redirect.path.as_ref().and_then(|path| path.path.as_ref());
+        let texts = [
+            (".redirect.hostname", redirect.hostname.as_str()),
+            (".redirect.scheme", redirect.scheme.as_str()),
+            (".redirect.path", path.map_or("", text_of)),
+        ];
+        for (field, text) in texts {
+            if let Err(message) = refuse::line(text) {
+                // Without it, requests would be sent somewhere else than is meant.
+                report(field, message);
+                return;
+            }
+        }
         let code = match redirect.status_code {
             301 => RedirectResponseCode::MovedPermanently,
             0 | 302 => RedirectResponseCode::Found,
@@ -193,7 +210,7 @@ impl Filters {
             }),
             port_redirect: port,
         });
-        self.path = redirect.path.as_ref().and_then(|path| path.path.clone());
+        self.path = path.cloned();
     }
 }
 
@@ -213,7 +230,10 @@ impl Headers {
         let mut host = None;
         for (index, header) in filter.set.iter().enumerate() {
             if is_request && is_host(&header.name) {
-                host = Some(header.value.clone());
+                match refuse::line(&header.value) {
+                    Ok(()) => host = Some(header.value.clone()),
+                    Err(message) => report(&format!("{kind}.set[{index}]"), message),
+                }
                 continue;
             }
             match to_option(header, HeaderAppendAction::OverwriteIfExistsOrAdd) {
@@ -234,6 +254,13 @@ impl Headers {
             }
         }
         host
+    }
+}
+
+/// What a path becomes, or a part of it.
+fn text_of(path: &rewrite::Path) -> &str {
+    match path {
+        rewrite::Path::ReplaceFull(to) | rewrite::Path::ReplacePrefixMatch(to) => to,
     }
 }
 

@@ -59,7 +59,7 @@ pub(crate) fn compile(
                 entry
             };
             // Envoy's own condition on the value of its field.
-            let is_separable = !stem.is_empty() && !stem.contains(['?', '#']);
+            let is_separable = stem.chars().nth(1).is_some() && !stem.contains(['?', '#']);
             if is_separable && !replaces_prefix {
                 return Ok(vec![entry(PathSpecifier::PathSeparatedPrefix(
                     stem.to_owned(),
@@ -127,7 +127,7 @@ impl Conditions {
         let mut queries = Vec::new();
         for (index, condition) in matched.query_parameters.iter().enumerate() {
             let refused = |message| (format!(".queryParameters[{index}]"), message);
-            refuse::match_name(&condition.name).map_err(refused)?;
+            refuse::query_name(&condition.name).map_err(refused)?;
             if condition.r#match() == query::MatchType::Regex {
                 refuse::regex(&condition.value).map_err(refused)?;
             }

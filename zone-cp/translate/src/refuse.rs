@@ -5,6 +5,8 @@
 //! reason for people; callers leave the smallest part out and report it. Hostnames are
 //! [`crate::host`]'s.
 
+mod command;
+
 use std::collections::BTreeMap;
 
 use regex_syntax::ParserBuilder;
@@ -12,6 +14,14 @@ use regex_syntax::hir::{Hir, HirKind};
 
 /// The longest header name or value that Envoy takes.
 const MAX_HEADER: usize = 16 * 1024;
+/// The longest name of a query parameter that Envoy takes.
+const MAX_QUERY_NAME: usize = 1024;
+
+/// The names in `[[:name:]]`.
+const POSIX: &[&str] = &[
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct",
+    "space", "upper", "word", "xdigit",
+];
 
 /// The most that RE2 repeats something, and the reason for refusing more.
 const MAX_REPEAT: u64 = 1000;
@@ -68,7 +78,7 @@ fn from_re2(pattern: &str) -> Result<String, &'static str> {
         let was_repeated = std::mem::take(&mut is_repeated);
         match c {
             '\\' => rest = escape(rest, &mut out)?,
-            '[' => rest = class(rest, &mut out),
+            '[' => rest = class(rest, &mut out)?,
             '*' | '+' | '?' | '{' => {
                 let length = if c == '{' { bounds(rest)? } else { Some(0) };
                 let Some(length) = length else {
@@ -129,7 +139,7 @@ fn escape<'a>(rest: &'a str, out: &mut String) -> Result<&'a str, &'static str> 
 }
 
 /// What follows an opening bracket, up to the closing one.
-fn class<'a>(rest: &'a str, out: &mut String) -> &'a str {
+fn class<'a>(rest: &'a str, out: &mut String) -> Result<&'a str, &'static str> {
     out.push('[');
     let mut rest = rest;
     if let Some(after) = rest.strip_prefix('^') {
@@ -142,7 +152,7 @@ fn class<'a>(rest: &'a str, out: &mut String) -> &'a str {
         match c {
             ']' if !is_first => {
                 out.push(']');
-                return after;
+                return Ok(after);
             }
             '\\' => {
                 let next = after.chars().next().map_or(0, char::len_utf8);
@@ -150,11 +160,18 @@ fn class<'a>(rest: &'a str, out: &mut String) -> &'a str {
                 out.push_str(&after[..next]);
                 after = &after[next..];
             }
-            '[' if after.starts_with(':') => {
-                let end = after.find(":]").map_or(0, |end| end + 2);
-                out.push('[');
-                out.push_str(&after[..end]);
-                after = &after[end..];
+            '[' if after.starts_with(':') && after.contains(":]") => {
+                let (name, rest) = after[1..].split_once(":]").unwrap_or_default();
+                if !POSIX.contains(&name.strip_prefix('^').unwrap_or(name)) {
+                    return Err("it has a character class of an unknown name");
+                }
+                out.push_str("[:");
+                out.push_str(name);
+                out.push_str(":]");
+                after = rest;
+            }
+            '-' if after.starts_with('-') => {
+                return Err("it has a range that ends with a dash, or begins with one");
             }
             // Plain characters there, operators to our parser.
             '[' | ']' | '&' | '~' => {
@@ -166,7 +183,7 @@ fn class<'a>(rest: &'a str, out: &mut String) -> &'a str {
         is_first = false;
         rest = after;
     }
-    rest
+    Ok(rest)
 }
 
 /// The length of `n}`, `n,}` or `n,m}` at the start; without one, the brace before is literal.
@@ -188,7 +205,7 @@ fn bounds(rest: &str) -> Result<Option<usize>, &'static str> {
     }
 }
 
-/// The name of a header or query parameter to compare with.
+/// The name of a header to compare with.
 pub(crate) fn match_name(name: &str) -> Result<(), String> {
     if name.is_empty() {
         Err("the name is empty".to_owned())
@@ -196,6 +213,17 @@ pub(crate) fn match_name(name: &str) -> Result<(), String> {
         Err("the name is too long".to_owned())
     } else if has_line_end(name) {
         Err(format!("{name:?} has a line end in it"))
+    } else {
+        Ok(())
+    }
+}
+
+/// The name of a query parameter to compare with.
+pub(crate) fn query_name(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        Err("the name is empty".to_owned())
+    } else if name.len() > MAX_QUERY_NAME {
+        Err("the name is too long".to_owned())
     } else {
         Ok(())
     }
@@ -220,41 +248,28 @@ pub(crate) fn header_value(value: &str) -> Result<(), String> {
     if value.len() > MAX_HEADER {
         return Err("the value is too long".to_owned());
     }
-    if has_line_end(value) {
-        return Err(format!("{value:?} has a line end in it"));
-    }
+    line(value)?;
     let mut rest = value;
     while let Some((_, after)) = rest.split_once('%') {
         rest = after
             .strip_prefix('%')
-            .or_else(|| command(after))
+            .or_else(|| command::skip(after))
             .ok_or_else(|| {
-                format!("{value:?} has a % that begins no command; write %% for a percent sign")
+                format!(
+                    "{value:?} has a % that begins no command that Envoy knows; write %% for a \
+                     percent sign"
+                )
             })?;
     }
     Ok(())
 }
 
-/// What follows a command such as `NAME%`, `NAME(argument)%` or `NAME(argument):10%`.
-fn command(text: &str) -> Option<&str> {
-    let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
-    let after_name = text.trim_start_matches(is_name);
-    if after_name.len() == text.len() {
-        return None;
-    }
-    if let Some(rest) = after_name.strip_prefix('%') {
-        return Some(rest);
-    }
-    let mut argument = after_name.strip_prefix('(')?;
-    // The argument may have percent signs and parentheses of its own.
-    loop {
-        let (_, after) = argument.split_once(')')?;
-        let end = after.strip_prefix(':').unwrap_or(after);
-        let end = end.trim_start_matches(|c: char| c.is_ascii_digit());
-        if let Some(rest) = end.strip_prefix('%') {
-            return Some(rest);
-        }
-        argument = after;
+/// A text that becomes a part of a header: a host, or a path.
+pub(crate) fn line(text: &str) -> Result<(), String> {
+    if has_line_end(text) {
+        Err(format!("{text:?} has a line end in it"))
+    } else {
+        Ok(())
     }
 }
 
@@ -299,8 +314,20 @@ mod tests {
             assert_eq!(regex(good), Ok(()), "{good}");
         }
         for bad in [
-            "", "(", "[a", "a**", "a{2}{3}", "(?=x)", r"(a)\1", "a{1001}", "(?x)a", r"\u0041", "*",
+            "",
+            "(",
+            "[a",
+            "a**",
+            "a{2}{3}",
+            "(?=x)",
+            r"(a)\1",
+            "a{1001}",
+            "(?x)a",
+            r"\u0041",
+            "*",
             "a\\",
+            "[[:foo:]]",
+            "[a--b]",
         ] {
             assert!(regex(bad).is_err(), "{bad}");
         }
@@ -326,7 +353,7 @@ mod tests {
         ] {
             assert_eq!(header_value(good), Ok(()), "{good}");
         }
-        for bad in ["100%", "% a%", "%REQ(x", "%REQ(x%", "%REQ(a)b%", "a\r\nb"] {
+        for bad in ["100%", "% a%", "%FOO%", "%REQ(x", "%REQ(x%", "a\r\nb"] {
             assert!(header_value(bad).is_err(), "{bad}");
         }
     }

@@ -1,6 +1,7 @@
 //! Requests through real Envoys that our control planes program.
 
 mod agents;
+mod bad_input;
 mod cases;
 mod certificates;
 mod changes;
