@@ -1,4 +1,4 @@
-//! Random choices that a seed repeats (SplitMix64, <https://doi.org/10.1145/2714064.2660195>).
+//! Random choices that a seed repeats (`SplitMix64`, <https://doi.org/10.1145/2714064.2660195>).
 
 pub(super) struct Chance(u64);
 
