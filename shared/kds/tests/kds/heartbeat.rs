@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use mesh_kds::client::State;
+use mesh_kds::peer;
 use mesh_model::ResourceType;
+use mesh_proto::link::link_client::LinkClient;
+use mesh_proto::link::{Heartbeat, Holding, Lag};
 use mesh_store::{Batch, SharedStore};
 use tokio::time::Instant;
+use tonic::transport::Endpoint;
+use uuid::Uuid;
 
 use crate::relay::Relay;
-use crate::support::{Global, Zone, eventually, key, labelled, resource, shown};
+use crate::support::{Global, Zone, eventually, key, labelled, resource, shown, zone_name};
 use crate::tamper::Tamper;
 
 /// How long a difference may last.
@@ -162,4 +167,67 @@ async fn a_link_on_which_nothing_passes_is_cut_at_both_ends() {
     relay.open();
     zone.state("following again", |s| *s == State::Following)
         .await;
+}
+
+#[tokio::test]
+async fn heartbeats_of_nobody_are_refused_and_odd_ones_move_nothing() {
+    let global = Global::start().await;
+    let zone = Zone::start("east", global.address);
+    zone.state("following", |s| *s == State::Following).await;
+    let endpoint = Endpoint::from_shared(format!("http://{}", global.address)).unwrap();
+    let channel = endpoint.connect().await.unwrap();
+    let mut client = LinkClient::new(channel);
+    let refused = client
+        .heartbeats(tokio_stream::pending::<Heartbeat>())
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    let mut stock = tonic::Request::new(tokio_stream::pending::<Heartbeat>());
+    let name = "west".parse().unwrap();
+    stock.metadata_mut().insert(peer::CLIENT_ID, name);
+    let refused = client.heartbeats(stock).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+
+    let odd = Heartbeat {
+        holding: Some(Holding {
+            answered: u64::MAX,
+            root: vec![1; 1000],
+            digests: [("Nothing".to_owned(), vec![])].into(),
+        }),
+        lag: Some(Lag {
+            revision: u64::MAX,
+            answered_revision: 7,
+            milliseconds: u64::MAX,
+        }),
+        wants_digests: true,
+    };
+    let too_large = Heartbeat {
+        holding: Some(Holding {
+            root: vec![1; 1 << 20],
+            ..Holding::default()
+        }),
+        ..Heartbeat::default()
+    };
+    let said = tokio_stream::iter([odd.clone(), Heartbeat::default(), odd, too_large]);
+    let mut request = tonic::Request::new(said);
+    let west = zone_name("west");
+    let introduction = peer::Introduction {
+        zone: &west,
+        version: "2.14.3",
+        store_id: Uuid::new_v4(),
+        session: Uuid::new_v4(),
+        max_message: 1 << 20,
+    };
+    introduction.write(request.metadata_mut());
+    let mut heard = client.heartbeats(request).await.unwrap().into_inner();
+    let mut answers = 0;
+    let status = loop {
+        match heard.message().await {
+            Ok(message) => answers += u32::from(message.is_some()),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(answers, 3);
+    assert_eq!(status.code(), tonic::Code::OutOfRange, "{status:?}");
+    assert_eq!(*zone.client.state().borrow(), State::Following);
 }

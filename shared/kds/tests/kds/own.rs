@@ -6,6 +6,7 @@ use mesh_kds::client::State;
 use mesh_kds::peer::{self, own_features};
 use mesh_model::{Key, ResourceType, labels};
 use mesh_proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use mesh_proto::link::{Held, Part, Resume};
 use mesh_proto::mesh::kds_sync_service_client::KdsSyncServiceClient;
 use mesh_store::{Batch, SharedStore};
 use prost::Message as _;
@@ -162,45 +163,155 @@ async fn another_store_of_the_same_deployment_is_followed_in_full() {
     .await;
 }
 
-/// A zone that says what ours say and is driven by hand.
-async fn subscribed(global: &Global, type_url: &str) -> tonic::Streaming<DeltaDiscoveryResponse> {
+/// A zone that announces what ours do and is driven by hand, with the first that it says.
+async fn driven(
+    global: &Global,
+    first: DeltaDiscoveryRequest,
+) -> (
+    mpsc::Sender<DeltaDiscoveryRequest>,
+    tonic::Streaming<DeltaDiscoveryResponse>,
+) {
     let endpoint = format!("http://{}", global.address);
     let channel = tonic::transport::Endpoint::from_shared(endpoint)
         .unwrap()
         .connect()
         .await
         .unwrap();
-    let (say, said) = mpsc::channel(1);
+    let (say, said) = mpsc::channel(16);
     let mut request = tonic::Request::new(ReceiverStream::new(said));
-    let store = Uuid::new_v4();
     let zone = zone_name("east");
     let introduction = peer::Introduction {
         zone: &zone,
         version: "2.14.3",
-        store_id: store,
+        store_id: Uuid::from_u128(1),
         session: Uuid::new_v4(),
         max_message: 1 << 28,
     };
     introduction.write(request.metadata_mut());
-    let node = peer::NodeInfo {
-        id: "east".into(),
-        ..global_node()
-    };
-    let subscription = DeltaDiscoveryRequest {
-        node: Some(node.to_node()),
-        type_url: type_url.into(),
-        resource_names_subscribe: vec!["*".into()],
-        ..DeltaDiscoveryRequest::default()
-    };
-    say.send(subscription).await.unwrap();
-    // Dropping it would end the stream.
-    std::mem::forget(say);
-    KdsSyncServiceClient::new(channel)
+    // It says no heartbeats.
+    request.metadata_mut().remove(peer::SESSION);
+    say.send(first).await.unwrap();
+    let stream = KdsSyncServiceClient::new(channel)
         .max_decoding_message_size(1 << 28)
         .global_to_zone_sync(request)
         .await
         .unwrap()
-        .into_inner()
+        .into_inner();
+    (say, stream)
+}
+
+fn subscription(type_url: &str, resume: Option<Resume>) -> DeltaDiscoveryRequest {
+    let node = peer::NodeInfo {
+        id: "east".into(),
+        ..global_node()
+    };
+    DeltaDiscoveryRequest {
+        node: Some(node.to_node()),
+        type_url: type_url.into(),
+        resource_names_subscribe: vec!["*".into()],
+        resume,
+        ..DeltaDiscoveryRequest::default()
+    }
+}
+
+fn part(prefix: &str, digests: usize, held: &[&str]) -> Resume {
+    let part = Part {
+        prefix: prefix.into(),
+        digests: vec![1; digests],
+        is_listed: digests == 0,
+        held: held
+            .iter()
+            .map(|name| Held {
+                name: (*name).into(),
+                version: "v".into(),
+            })
+            .collect(),
+    };
+    Resume {
+        parts: vec![part],
+        asked: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_held_ends_the_stream_and_says_why() {
+    let global = Global::start().await;
+    fill(&global.store, ResourceType::MeshGateway, 100).await;
+    for (said, reason) in [
+        (vec![part("", 255, &[])], "16 of 16 bytes"),
+        (vec![part("xyz", 0, &[])], "names no part"),
+        (vec![part("0123456789abcdef0", 0, &[])], "names no part"),
+        (vec![part("a", 0, &[])], "was not asked for"),
+        (
+            vec![part("", 256, &[]), part("", 256, &[])],
+            "was not asked for",
+        ),
+        (
+            vec![
+                part("", 256, &[]),
+                part("0", 0, &["a.default", "b.default", "c.default"]),
+            ],
+            "is not in part",
+        ),
+        (
+            vec![part("", 0, &[]), part("", 0, &[])],
+            "subscribed already",
+        ),
+    ] {
+        let mut said = said
+            .into_iter()
+            .map(|resume| subscription("MeshGateway", Some(resume)));
+        let (say, mut stream) = driven(&global, said.next().unwrap()).await;
+        for next in said {
+            say.send(next).await.unwrap();
+        }
+        let status = loop {
+            match stream.message().await {
+                Ok(message) => assert!(message.is_some(), "{reason}"),
+                Err(status) => break status,
+            }
+        };
+        assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status:?}");
+        assert!(status.message().contains(reason), "{status:?}");
+    }
+    // Nobody else noticed.
+    let zone = Zone::start("west", global.address);
+    zone.state("following", |s| *s == State::Following).await;
+}
+
+#[tokio::test]
+async fn what_differs_is_asked_for_and_sent_and_nothing_else() {
+    let global = Global::start().await;
+    fill(&global.store, ResourceType::MeshGateway, 3).await;
+    let (_say, mut complete) = driven(&global, subscription("MeshGateway", None)).await;
+    let complete = complete.message().await.unwrap().unwrap();
+    let held = |version: &dyn Fn(usize, &str) -> String| Part {
+        is_listed: true,
+        held: complete
+            .resources
+            .iter()
+            .enumerate()
+            .map(|(n, resource)| Held {
+                name: resource.name.clone(),
+                version: version(n, &resource.version),
+            })
+            .collect(),
+        ..Part::default()
+    };
+    let mut known = held(&|n, version| if n == 0 { "old".into() } else { version.into() });
+    known.held.push(Held {
+        name: "gone.default".into(),
+        version: "old".into(),
+    });
+    let resume = Resume {
+        parts: vec![known],
+        asked: Vec::new(),
+    };
+    let (_say, mut stream) = driven(&global, subscription("MeshGateway", Some(resume))).await;
+    let response = stream.message().await.unwrap().unwrap();
+    let sent: Vec<_> = response.resources.iter().map(|r| r.name.clone()).collect();
+    assert_eq!(sent, [complete.resources[0].name.clone()]);
+    assert_eq!(response.removed_resources, ["gone.default"]);
 }
 
 #[tokio::test]
@@ -209,7 +320,7 @@ async fn a_large_type_travels_in_small_messages_of_one_response() {
     let global = Global::start().await;
     let size = size();
     fill(&global.store, ResourceType::MeshGateway, size).await;
-    let mut stream = subscribed(&global, "MeshGateway").await;
+    let (_say, mut stream) = driven(&global, subscription("MeshGateway", None)).await;
     let mut resources = 0;
     let mut messages = 0;
     loop {
