@@ -129,7 +129,7 @@ async fn connect(address: &str) -> anyhow::Result<Http> {
 }
 
 /// Asks again and again; when the first answer with status 200 was there.
-async fn first_200(client: &mut Http, path: &str) -> anyhow::Result<Instant> {
+pub(crate) async fn first_200(client: &mut Http, path: &str) -> anyhow::Result<Instant> {
     let end = Instant::now() + mesh_harness::DEADLINE;
     loop {
         let answer = client.send(Method::GET, path, Bytes::new()).await?;

@@ -18,7 +18,8 @@ use mesh_proto::discovery::aggregated_discovery_service_server::{
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
 };
 use mesh_proto::discovery::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource as WireResource,
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+    Resource as WireResource,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -153,6 +154,17 @@ type AdsStream = Pin<Box<dyn Stream<Item = Result<DeltaDiscoveryResponse, Status
 #[async_trait]
 impl AggregatedDiscoveryService for Server {
     type DeltaAggregatedResourcesStream = AdsStream;
+    type StreamAggregatedResourcesStream =
+        Pin<Box<dyn Stream<Item = Result<DiscoveryResponse, Status>> + Send>>;
+
+    async fn stream_aggregated_resources(
+        &self,
+        _: Request<Streaming<DiscoveryRequest>>,
+    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
+        Err(Status::unimplemented(
+            "Envoy's bootstrap asks for the delta method",
+        ))
+    }
 
     async fn delta_aggregated_resources(
         &self,

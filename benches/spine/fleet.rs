@@ -30,6 +30,8 @@ pub(crate) struct Fleet {
     pub(crate) global_api: SocketAddr,
     /// The zone's admin API.
     pub(crate) zone_api: Api,
+    /// The same, where it is.
+    pub(crate) zone_address: SocketAddr,
     /// The zone's data-plane server.
     pub(crate) data_plane: SocketAddr,
     /// PEM of the CA that its certificate is verified with.
@@ -42,6 +44,11 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Starts both in `dir`, with a backend in the zone and a gateway without routes.
     pub(crate) async fn start(dir: &Path) -> anyhow::Result<Self> {
+        Self::start_with(dir, &[]).await
+    }
+
+    /// The same with settings of the zone, by the names of their variables.
+    pub(crate) async fn start_with(dir: &Path, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let global_dir = dir.join("global");
         let zone_dir = dir.join("zone");
         let [global_api, kds, zone_api, data_plane] = [(); 4].map(|()| free_port(LOCALHOST));
@@ -72,6 +79,7 @@ impl Fleet {
             pair("KUMA_MULTIZONE_ZONE_KDS_ROOT_CA_FILE", ca.display()),
             pair("KUMA_DP_SERVER_PORT", data_plane),
         ]);
+        environment.extend(settings.iter().map(|(name, value)| pair(name, value)));
         let zone = Process::start("zone-cp", ["run"], environment)?;
         let backend = Backend::start("backend-1").await;
         let fleet = Self {
@@ -79,6 +87,7 @@ impl Fleet {
             zone,
             global_api: global_at,
             zone_api: Api::new(format!("http://127.0.0.1:{zone_api}")),
+            zone_address: SocketAddr::from((Ipv4Addr::LOCALHOST, zone_api)),
             data_plane: SocketAddr::from((Ipv4Addr::LOCALHOST, data_plane)),
             ca_file: zone_dir.join("kuma-cp.crt"),
             backend,

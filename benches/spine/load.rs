@@ -57,13 +57,35 @@ pub(crate) fn route_path(name: &str) -> String {
 
 /// Creates the routes numbered `from..to`.
 pub(crate) async fn create_routes(api: SocketAddr, from: usize, to: usize) -> anyhow::Result<()> {
+    create(api, from, to, None).await
+}
+
+/// Creates so many routes, each of one of so many hostnames.
+pub(crate) async fn create_routes_of_hosts(
+    api: SocketAddr,
+    routes: usize,
+    hosts: usize,
+) -> anyhow::Result<()> {
+    create(api, 0, routes, Some(hosts)).await
+}
+
+async fn create(
+    api: SocketAddr,
+    from: usize,
+    to: usize,
+    hosts: Option<usize>,
+) -> anyhow::Result<()> {
     let mut clients = JoinSet::new();
     for client in 0..CLIENTS {
         clients.spawn(async move {
             let mut http = Http::connect(api).await?;
             for number in (from + client..to).step_by(CLIENTS) {
                 let name = format!("route-{number:05}");
-                let document = route(&name, &format!("/shop/{number:05}"));
+                let mut document = route(&name, &format!("/shop/{number:05}"));
+                if let Some(hosts) = hosts {
+                    let host = format!("host-{}.example", number % hosts);
+                    document["conf"]["http"]["hostnames"] = json!([host]);
+                }
                 http.put(&route_path(&name), &document).await?;
             }
             anyhow::Ok(())

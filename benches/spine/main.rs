@@ -1,7 +1,7 @@
 //! What the spine costs: from a PUT at the global to a request through an Envoy, idle processes,
 //! durable writes.
 //!
-//! `cargo bench -p mesh-benches -- [--quick] [--only a,b,c,d] [--json FILE]`
+//! `cargo bench -p mesh-benches -- [--quick] [--only a,b,c,d,e,f,g] [--json FILE]`
 //!
 //! The control planes are the release binaries, as processes of their own; this process has the
 //! clients, the backend and the clock. It prints a table and the same as JSON. It judges nothing
@@ -15,6 +15,7 @@
 mod ads;
 mod answer;
 mod bare;
+mod churn;
 mod durable;
 mod fleet;
 mod http;
@@ -23,7 +24,9 @@ mod load;
 mod machine;
 mod push;
 mod report;
+mod requests;
 mod stats;
+mod translate;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -45,6 +48,12 @@ enum Part {
     C,
     /// Durable writes.
     D,
+    /// Translation.
+    E,
+    /// Requests with many routes, as a list and as a tree.
+    F,
+    /// The zone while things change.
+    G,
 }
 
 /// Measures the spine, with each figure beside its bar
@@ -54,8 +63,9 @@ struct Options {
     /// Fewer samples and shorter waits
     #[arg(long)]
     quick: bool,
-    /// Parts to run: a (push), b (answer), c (idle), d (durable writes)
-    #[arg(long, value_delimiter = ',', default_value = "a,b,c,d")]
+    /// Parts to run: a (push), b (answer), c (idle), d (durable writes), e (translation),
+    /// f (requests with many routes), g (changes)
+    #[arg(long, value_delimiter = ',', default_value = "a,b,c,d,e,f,g")]
     only: Vec<Part>,
     /// Writes the JSON to this file, too
     #[arg(long)]
@@ -63,6 +73,9 @@ struct Options {
     /// Measures the binaries that are there instead of building them first
     #[arg(long)]
     no_build: bool,
+    /// Measures one translation, for part e
+    #[arg(long, hide = true)]
+    case: Option<translate::Case>,
     /// Given by `cargo bench`; without it nothing runs
     #[arg(long)]
     bench: bool,
@@ -72,6 +85,10 @@ fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     if !options.bench {
         println!("nothing measured: run it with cargo bench -p mesh-benches");
+        return Ok(());
+    }
+    if let Some(case) = options.case {
+        println!("{}", translate::measure_case(case)?);
         return Ok(());
     }
     if !options.no_build {
@@ -106,6 +123,9 @@ async fn run(options: &Options) -> anyhow::Result<()> {
             Part::B => answer::measure(dir, quick, &mut report).await,
             Part::C => idle::measure(dir, quick, &mut report).await,
             Part::D => durable::measure(dir, quick, &mut report).await,
+            Part::E => translate::measure(quick, &mut report),
+            Part::F => requests::measure(dir, quick, &mut report).await,
+            Part::G => churn::measure(dir, quick, &mut report).await,
         };
         // What was measured before and after is still worth reading.
         if let Err(error) = measured {
