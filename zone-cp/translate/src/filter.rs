@@ -76,7 +76,14 @@ impl Filters {
                 Some(filters::Filter::Rewrite(rewrite)) => {
                     let path = rewrite.path.as_ref();
                     match path.map_or(Ok(()), |path| refuse::line(text_of(path))) {
-                        Ok(()) => compiled.path = path.cloned(),
+                        Ok(()) => {
+                            if compiled.path.is_some() {
+                                let message = "a rule has one rewrite; what the one before it \
+                                               says of the path is left out";
+                                report(".rewrite", message.to_owned());
+                            }
+                            compiled.path = path.cloned();
+                        }
                         Err(message) => report(".rewrite", message),
                     }
                     let literal = matches!(
@@ -87,7 +94,7 @@ impl Filters {
                         compiled.host = Some(HostRewriteSpecifier::AutoHostRewrite(true));
                     }
                 }
-                None => {}
+                None => report("", "it says nothing that is known here".to_owned()),
             }
         }
         compiled

@@ -12,7 +12,7 @@ use mesh_model::tags::{self, Tags};
 use mesh_proto::mesh::MeshGateway;
 use mesh_proto::mesh::mesh_gateway::Listener;
 use mesh_proto::mesh::mesh_gateway::listener::Protocol as Written;
-use mesh_proto::mesh::mesh_gateway::tls::Mode;
+use mesh_proto::mesh::mesh_gateway::tls::{Conf, Mode};
 
 use super::{HostListener, Plan, Port, Protocol, Tls};
 use crate::certificate::{Offers, Place};
@@ -199,7 +199,14 @@ fn ignored(
         );
         (".hostname", message)
     });
-    tls.into_iter().chain(named)
+    let passes_through = |block: &&Conf| block.mode() == Mode::Passthrough;
+    let block = listener.tls.as_ref().filter(passes_through);
+    let unused = block.filter(|block| !is_plain && !block.certificates.is_empty());
+    let unused = unused.map(|_| {
+        let message = "TLS is passed through to the backends, so these certificates are not used";
+        (".tls.certificates", message.to_owned())
+    });
+    tls.into_iter().chain(named).chain(unused)
 }
 
 /// What a listener does with TLS; [`Mode::None`] where its protocol knows none.

@@ -3,5 +3,7 @@
 mod fixture;
 mod generate;
 mod golden;
+mod held;
 mod incremental;
+mod reported;
 mod tree;
