@@ -9,8 +9,11 @@ mod chance;
 mod served;
 mod tables;
 
-use chance::Chance;
 use futures_util::StreamExt as _;
+use mesh_harness::{Load, eventually};
+
+use crate::support::{Fleet, HOST, PORT, named_route, route};
+use chance::Chance;
 use served::{Answer, Place, Served};
 use tables::{Request, Table};
 
@@ -37,6 +40,44 @@ async fn a_tree_answers_as_the_list_does() -> anyhow::Result<()> {
     // If most tables were lists both ways, or most answers 404, the comparison would say little.
     assert!(tally.trees * 10 > tally.tables * 8, "{tally:?}");
     assert!(tally.redirected * 2 > tally.requests, "{tally:?}");
+    Ok(())
+}
+
+/// Under load, a gateway's routes become a tree when they are many enough, and a list again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_gets_a_tree_when_it_has_many_routes() -> anyhow::Result<()> {
+    let fleet = Fleet::start(63).await?;
+    fleet.global.api.apply(&route("/cart", "cart")).await?;
+    fleet.answers("/cart", 200).await;
+    let load = Load::start(fleet.gateway.at(PORT), HOST, "/cart", 4);
+    let has_tree = async |expected: bool| {
+        eventually("the other form of the routes", async || {
+            let routes = "/config_dump?resource=dynamic_route_configs";
+            let dump = fleet.gateway.admin(routes).await?;
+            anyhow::ensure!(dump.contains("prefix_match_map") == expected, "{dump}");
+            anyhow::Ok(())
+        })
+        .await;
+    };
+    has_tree(false).await;
+    for number in 0..140 {
+        let route = named_route(&format!("route-{number}"), &format!("/{number}"), "cart");
+        fleet.global.api.apply(&route).await?;
+    }
+    has_tree(true).await;
+    assert_eq!(
+        fleet.answers("/139/x?y", 200).await.as_deref(),
+        Some("cart-1")
+    );
+    fleet.answers("/140", 404).await;
+    for number in 0..20 {
+        let route = format!("/meshes/default/meshgatewayroutes/route-{number}");
+        fleet.global.api.delete(&route).await?;
+    }
+    has_tree(false).await;
+    fleet.answers("/139", 200).await;
+    let tally = load.stop().await;
+    assert_eq!(tally.other_than(&["200 cart-1"]), 0, "{tally}");
     Ok(())
 }
 
