@@ -128,6 +128,9 @@ fn transport_socket(protocol: Protocol, tls: &Tls) -> Option<core::TransportSock
             ..Default::default()
         }),
         require_client_certificate: Some(false),
+        // Else a client that asks for a name that no certificate has gets the first, whether it
+        // can use its kind of key or not.
+        full_scan_certs_on_sni_mismatch: (certificates.len() > 1).then_some(true),
     };
     Some(core::TransportSocket {
         name: "envoy.transport_sockets.tls".to_owned(),

@@ -86,7 +86,17 @@ async fn each_name_has_its_certificate_and_a_missing_one_takes_down_only_its_own
     let ecdsa = Certificate::ecdsa(&["a.example"]);
     let wide = Certificate::rsa(&["*.example"]);
     let late = Certificate::ecdsa(&["late.example"]);
-    for (name, certificate) in [("a-rsa", &rsa), ("a-ecdsa", &ecdsa), ("wide", &wide)] {
+    let (strange_rsa, strange_ecdsa) = (
+        Certificate::rsa(&["strange.test"]),
+        Certificate::ecdsa(&["strange.test"]),
+    );
+    for (name, certificate) in [
+        ("a-rsa", &rsa),
+        ("a-ecdsa", &ecdsa),
+        ("wide", &wide),
+        ("strange-rsa", &strange_rsa),
+        ("strange-ecdsa", &strange_ecdsa),
+    ] {
         fleet.global.api.apply(&certificate.secret(name)).await?;
     }
     let gateway = gateway_with(json!([
@@ -96,6 +106,10 @@ async fn each_name_has_its_certificate_and_a_missing_one_takes_down_only_its_own
         ),
         https("*.example", json!([{"secret": "wide"}])),
         https("late.example", json!([{"secret": "late"}])),
+        https(
+            "c.test",
+            json!([{"secret": "strange-ecdsa"}, {"secret": "strange-rsa"}])
+        ),
     ]));
     fleet.global.api.apply(&gateway).await?;
     fleet.global.api.apply(&route("/", "cart")).await?;
@@ -106,6 +120,9 @@ async fn each_name_has_its_certificate_and_a_missing_one_takes_down_only_its_own
     shows(&only_rsa, "a.example", &rsa).await;
     let only_ecdsa = of("a.example").verifying(Signatures::Ecdsa);
     shows(&only_ecdsa, "a.example", &ecdsa).await;
+    // Also where no certificate has the name.
+    let only_rsa = of("c.test").verifying(Signatures::Rsa);
+    shows(&only_rsa, "c.test", &strange_rsa).await;
     shows(&of("b.example"), "b.example", &wide).await;
     let modern = of("b.example").offering(&["h2", "http/1.1"]);
     assert_eq!(modern.connect().await?.protocol(), Some("h2"));
