@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
-use mesh_api::{Context, Metrics, Mode, Settings};
+use mesh_api::{Context, Links, Metrics, Mode, Settings};
 use mesh_model::{ResourceType, ZoneName};
 use mesh_runtime::config::Config;
 use mesh_runtime::serve::{self, Options};
@@ -102,6 +102,7 @@ impl GlobalCp {
             diagnostics,
             kds: sync.address(),
         };
+        let links = sync.links();
         tasks.spawn(evict_deleted_zones(
             Arc::clone(&store),
             sync,
@@ -113,7 +114,7 @@ impl GlobalCp {
         metrics.register(&mut registry);
         kds_metrics.register(&mut registry);
         mesh_store::register_metrics(&mut registry, Arc::clone(&store), disk);
-        let router = mesh_api::router(context(&config, Arc::clone(&store), metrics));
+        let router = mesh_api::router(context(&config, Arc::clone(&store), metrics, links));
         if let Some(listener) = listeners.http {
             let router = router.clone();
             let options = Options::default();
@@ -211,7 +212,7 @@ fn largest_resource(max_message: u32) -> usize {
     max.saturating_sub(ROOM).max(max / 2)
 }
 
-fn context(config: &Config, store: SharedStore, metrics: Metrics) -> Context {
+fn context(config: &Config, store: SharedStore, metrics: Metrics, links: Links) -> Context {
     let api = &config.api_server;
     let proxies = &config.dp_server.authn;
     Context {
@@ -235,6 +236,7 @@ fn context(config: &Config, store: SharedStore, metrics: Metrics) -> Context {
         instance_id: instance::instance_id().to_owned(),
         now: clock::now,
         metrics,
+        links,
     }
 }
 

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mesh_api::Links;
+use mesh_kds::LinkStatus;
 use mesh_kds::peer::{CpVersion, NodeInfo, own_features};
 use mesh_kds::server::{Config, Server};
 use mesh_model::ZoneName;
@@ -120,6 +122,15 @@ impl Sync {
     /// Where zones connect.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the connections of zones stand, now and whenever it is asked.
+    pub(crate) fn links(&self) -> Links {
+        let server = self.server.clone();
+        Links::new(move || {
+            let links = server.links();
+            links.iter().map(LinkStatus::to_json).collect()
+        })
     }
 
     /// Ends the streams of a zone that was deleted; it may connect again.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use mesh_api::{Context as ApiContext, Metrics, Mode, Settings as ApiSettings};
+use mesh_api::{Context as ApiContext, Links, Metrics, Mode, Settings as ApiSettings};
+use mesh_kds::LinkStatus;
 use mesh_kds::client::{self, Client, State, Target};
 use mesh_kds::peer::{CpVersion, NodeInfo, own_features};
 use mesh_model::ZoneName;
@@ -158,8 +159,8 @@ impl Starting {
         let mut registry = Registry::default();
         mesh_store::register_metrics(&mut registry, Arc::clone(&self.store), self.disk.take());
         let data_plane = self.start_data_plane(&identity, insights, &mut registry)?;
-        let global = self.start_sync(&mut registry)?;
-        let (api_http, api_https) = self.start_api(&mut registry)?;
+        let (global, links) = self.start_sync(&mut registry)?;
+        let (api_http, api_https) = self.start_api(&mut registry, links)?;
         let diagnostics = self.start_diagnostics(registry)?;
 
         let addresses = Addresses {
@@ -285,16 +286,16 @@ impl Starting {
     fn start_sync(
         &mut self,
         registry: &mut Registry,
-    ) -> anyhow::Result<Option<watch::Receiver<State>>> {
+    ) -> anyhow::Result<(Option<watch::Receiver<State>>, Links)> {
         let settings = &self.config.multizone.zone;
         let Some(address) = &settings.global_address else {
             tracing::info!("no global address (multizone.zone.globalAddress): the zone runs alone");
-            return Ok(None);
+            return Ok((None, Links::default()));
         };
         let tls = address.is_tls().then(|| global_tls(settings)).transpose()?;
         let metrics = mesh_kds::Metrics::default();
         metrics.register(registry);
-        let client = Client::new(client::Config {
+        let client = Arc::new(Client::new(client::Config {
             metrics,
             zone: self.zone.clone(),
             target: Target {
@@ -318,18 +319,24 @@ impl Starting {
                 instance_id: self.instance_id.clone(),
                 store_id: None,
             },
-        });
+        }));
         let state = client.state();
+        let asked = Arc::clone(&client);
+        let links = Links::new(move || {
+            let link = asked.link();
+            link.iter().map(LinkStatus::to_json).collect()
+        });
         let shutdown = self.shutdown.clone();
         self.tasks
             .spawn(async move { client.run(Backoff::reconnect(), shutdown).await });
-        Ok(Some(state))
+        Ok((Some(state), links))
     }
 
     /// The admin API, on HTTP and HTTPS.
     fn start_api(
         &mut self,
         registry: &mut Registry,
+        links: Links,
     ) -> anyhow::Result<(Option<SocketAddr>, Option<SocketAddr>)> {
         let settings = self.config.api_server.clone();
         let issuers = &self.config.dp_server.authn;
@@ -355,6 +362,7 @@ impl Starting {
             instance_id: self.instance_id.clone(),
             now: clock::now,
             metrics,
+            links,
         };
         let router = mesh_api::router(context);
         let mut http = None;

@@ -1,5 +1,6 @@
 //! What the router needs to know about the control plane that serves it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use mesh_model::{Direction, ResourceType, Timestamp, ZoneName};
@@ -93,6 +94,35 @@ impl Default for Settings {
     }
 }
 
+/// Where the connections between this control plane and others of ours stand, asked anew for each
+/// request. The default has none.
+#[derive(Clone)]
+pub struct Links(Arc<dyn Fn() -> Vec<Value> + Send + Sync>);
+
+impl Links {
+    /// What `ask` says, one object for each connection.
+    pub fn new(ask: impl Fn() -> Vec<Value> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(ask))
+    }
+
+    /// What is to be said now.
+    pub(crate) fn ask(&self) -> Vec<Value> {
+        (self.0)()
+    }
+}
+
+impl Default for Links {
+    fn default() -> Self {
+        Self::new(Vec::new)
+    }
+}
+
+impl fmt::Debug for Links {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Links")
+    }
+}
+
 /// What the router needs to know about the control plane that serves it.
 #[derive(Debug)]
 pub struct Context {
@@ -114,4 +144,6 @@ pub struct Context {
     pub now: fn() -> Timestamp,
     /// Where requests are counted.
     pub metrics: Metrics,
+    /// Connections to other control planes of ours, for `GET /meridian/links`.
+    pub links: Links,
 }

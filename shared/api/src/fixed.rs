@@ -183,6 +183,12 @@ pub(crate) fn zone_status(context: &Context) -> Response {
     ok(&zones)
 }
 
+/// `GET /meridian/links`: where the connections to other control planes of ours stand.
+pub(crate) fn links(context: &Context) -> Response {
+    let items = context.links.ask();
+    ok(&json!({ "total": items.len(), "items": items }))
+}
+
 #[derive(Debug, Default, Clone, Copy)]
 struct Tally {
     online: usize,

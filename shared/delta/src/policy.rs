@@ -20,6 +20,9 @@ pub struct Policy {
     pub need_timeout: Duration,
     /// The most entries in a response that need not be complete. For peers that announced it.
     pub max_chunk: Option<NonZeroUsize>,
+    /// The most bytes of payloads, names and versions in a response that need not be complete;
+    /// an item that has more is sent alone.
+    pub max_bytes: Option<NonZeroUsize>,
     /// Whether the receiver can be told that an item of a type that is not
     /// [whole](crate::TypeSet::is_whole) is gone. If not, it holds such an item until it
     /// unsubscribes from the name.
@@ -63,6 +66,7 @@ impl Policy {
             linger: Duration::ZERO,
             need_timeout: Duration::from_secs(5),
             max_chunk: None,
+            max_bytes: None,
             removes_named: true,
             max_names: 100_000,
         }

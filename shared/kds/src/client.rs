@@ -7,8 +7,8 @@ mod connect;
 mod gate;
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
@@ -41,7 +41,7 @@ use crate::mapping::Mapping;
 use crate::metrics::Metrics;
 use crate::peer::{Abilities, Introduction, Naming, NodeInfo};
 use crate::projection::{Projection, largest_item};
-use crate::pulse::{self, Pulse, Repairs};
+use crate::pulse::{self, LinkStatus, Pulse, Repairs};
 use crate::stream::receive::{Applied, Memory, Receiving};
 use crate::stream::send::{self, Sending};
 use crate::stream::{CHANNEL, End, Outbox as _};
@@ -133,6 +133,8 @@ pub struct Client {
     hashed: Arc<Projection>,
     /// What became of differences.
     repairs: Arc<Mutex<Repairs>>,
+    /// The connection that there is now, once the global was seen to be one of ours.
+    pulse: Mutex<Weak<Pulse>>,
 }
 
 impl Client {
@@ -151,6 +153,7 @@ impl Client {
             state: watch::Sender::new(State::Connecting),
             told: Mutex::default(),
             repairs: Arc::default(),
+            pulse: Mutex::default(),
             config,
         }
     }
@@ -158,6 +161,12 @@ impl Client {
     /// Where the connection stands, now and later.
     pub fn state(&self) -> watch::Receiver<State> {
         self.state.subscribe()
+    }
+
+    /// Where the connection to a global of ours stands; `None` without one.
+    pub fn link(&self) -> Option<LinkStatus> {
+        let pulse = self.pulse.lock().upgrade()?;
+        Some(pulse.status())
     }
 
     /// Keeps a connection up until shutdown.
@@ -238,7 +247,7 @@ impl Client {
         let end = tokio::select! {
             end = self.down(channel.clone(), &session) => end,
             end = self.up(channel.clone(), &session) => end,
-            end = self.link(channel.clone(), &session) => end,
+            end = self.beat(channel.clone(), &session) => end,
             end = self.health(channel, &session) => end,
         };
         match end {
@@ -403,11 +412,12 @@ impl Client {
 
     /// Heartbeats, with a global of ours. They have a task of their own: whatever the streams are
     /// busy with, this zone lives.
-    async fn link(&self, channel: Channel, session: &Session) -> Result<Infallible, End> {
+    async fn beat(&self, channel: Channel, session: &Session) -> Result<Infallible, End> {
         if !recognized(session).await.abilities.heartbeat {
             return std::future::pending().await;
         }
         let _open = self.config.metrics.stream("link");
+        *self.pulse.lock() = Arc::downgrade(&session.pulse);
         let (tx, rx) = mpsc::channel(CHANNEL);
         let mut client = LinkClient::new(channel);
         let request = self.call(session, ReceiverStream::new(rx));

@@ -26,3 +26,4 @@ pub mod wire;
 pub use kind::Kind;
 pub use metrics::Metrics;
 pub use projection::Projection;
+pub use pulse::{Lag, LinkStatus};

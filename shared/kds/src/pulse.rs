@@ -15,6 +15,7 @@ use std::time::Duration;
 use mesh_delta::{Digest, Receiver, Sender};
 use mesh_proto::link;
 use parking_lot::Mutex;
+use serde_json::{Value, json};
 use sha2::Digest as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -78,6 +79,8 @@ struct State {
     /// How far the other end is behind.
     lag: link::Lag,
     behind_since: Option<Instant>,
+    /// How far this end is behind, as the other one says.
+    lag_here: link::Lag,
 }
 
 /// What heartbeats have led to on the connections of one zone.
@@ -85,6 +88,75 @@ struct State {
 pub(crate) struct Repairs {
     in_a_row: u32,
     last: Option<Instant>,
+    /// How many differences were found, on all connections.
+    found: u64,
+    /// What the last one was.
+    what: String,
+}
+
+/// Where one connection between our own control planes stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkStatus {
+    /// The zone.
+    pub zone: String,
+    /// When the other end was heard last.
+    pub silent_for: Duration,
+    /// How far the zone is behind the global.
+    pub down: Lag,
+    /// How far the global is behind the zone.
+    pub up: Lag,
+    /// How many differences this end found since it was started.
+    pub differences: u64,
+    /// What the last of them was; empty if there was none.
+    pub last_difference: String,
+}
+
+/// How far a receiver is behind its sender.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lag {
+    /// The revision of the sender's store.
+    pub revision: u64,
+    /// The revision up to which the receiver answered everything.
+    pub answered_revision: u64,
+    /// For how long there has been something unanswered.
+    pub behind_for: Duration,
+}
+
+impl LinkStatus {
+    /// As the admin API shows it.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "zone": self.zone,
+            "silentForMilliseconds": milliseconds(self.silent_for),
+            "down": self.down.to_json(),
+            "up": self.up.to_json(),
+            "differences": self.differences,
+            "lastDifference": self.last_difference,
+        })
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Lag {
+    fn to_json(self) -> Value {
+        json!({
+            "revision": self.revision,
+            "answeredRevision": self.answered_revision,
+            "lagRevisions": self.revision.saturating_sub(self.answered_revision),
+            "lagMilliseconds": milliseconds(self.behind_for),
+        })
+    }
+
+    fn from_wire(lag: link::Lag) -> Self {
+        Self {
+            revision: lag.revision,
+            answered_revision: lag.answered_revision,
+            behind_for: Duration::from_millis(lag.milliseconds),
+        }
+    }
 }
 
 impl Repairs {
@@ -105,7 +177,8 @@ impl Repairs {
 
     fn agreed(&mut self, now: Instant) {
         if self.last.is_some_and(|last| now > last + AGREED) {
-            *self = Self::default();
+            self.in_a_row = 0;
+            self.last = None;
         }
     }
 }
@@ -171,6 +244,27 @@ impl Pulse {
         match what {
             Some(what) => what,
             None => std::future::pending().await,
+        }
+    }
+
+    /// Where the connection stands.
+    pub(crate) fn status(&self) -> LinkStatus {
+        let state = self.state.lock();
+        let there = Lag::from_wire(self.lag(&state));
+        let here = Lag::from_wire(state.lag_here);
+        drop(state);
+        let (down, up) = match self.sends {
+            "down" => (there, here),
+            _ => (here, there),
+        };
+        let repairs = self.repairs.lock();
+        LinkStatus {
+            zone: self.zone.clone(),
+            silent_for: self.heard.borrow().elapsed(),
+            down,
+            up,
+            differences: repairs.found,
+            last_difference: repairs.what.clone(),
         }
     }
 
@@ -240,6 +334,7 @@ impl Pulse {
         self.metrics.lag(&self.zone, self.sends, &self.lag(&state));
         if let Some(lag) = heartbeat.lag {
             self.metrics.lag(&self.zone, self.receives, &lag);
+            state.lag_here = lag;
         }
         state.is_asked = heartbeat.wants_digests;
         if let Some(holding) = heartbeat.holding {
@@ -306,6 +401,10 @@ impl Pulse {
         let is_repaired = self.repairs.lock().allow(Instant::now());
         if !std::mem::replace(&mut state.is_reported, true) {
             self.metrics.differs(&self.zone, self.sends, kinds);
+            let mut repairs = self.repairs.lock();
+            repairs.found += 1;
+            repairs.what = format!("{direction}: {what} ({types})");
+            drop(repairs);
             tracing::error!(
                 zone.name = %zone,
                 direction,

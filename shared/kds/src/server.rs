@@ -39,7 +39,7 @@ use crate::mapping::Mapping;
 use crate::metrics::Metrics;
 use crate::peer::{Naming, NodeInfo, ZonePeer};
 use crate::projection::{Projection, largest_item};
-use crate::pulse::{self, Pulse, Repairs};
+use crate::pulse::{self, LinkStatus, Pulse, Repairs};
 use crate::stream::receive::{Applied, Memory, Open, Receiving};
 use crate::stream::send::{self, Sending};
 use crate::stream::{CHANNEL, End, Outbox as _};
@@ -178,6 +178,15 @@ impl Server {
     /// Ends all streams of a zone; it may connect again.
     pub fn evict(&self, zone: &ZoneName) {
         self.inner.registry.evict(zone);
+    }
+
+    /// Where the connections of zones of ours stand. A zone has one, or two for the moment in
+    /// which the newer takes over.
+    pub fn links(&self) -> Vec<LinkStatus> {
+        let pulses = self.inner.pulses.lock();
+        let live: Vec<Arc<Pulse>> = pulses.values().filter_map(Weak::upgrade).collect();
+        drop(pulses);
+        live.iter().map(|pulse| pulse.status()).collect()
     }
 
     /// Waits until the last stream has ended, which shutdown makes them do.

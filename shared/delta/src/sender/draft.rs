@@ -6,6 +6,9 @@ use super::state::TypeState;
 use crate::message::Time;
 use crate::snapshot::{Item, Name, TypeSet};
 
+/// What is around an item in an encoded response, generously.
+const AROUND: usize = 128;
+
 /// A response without its nonce.
 #[derive(Debug)]
 pub(super) struct Draft<T> {
@@ -142,10 +145,16 @@ fn changes<T: TypeSet>(
     found: &mut Found<T>,
 ) -> Option<Draft<T>> {
     let max = order.policy.max_chunk.map_or(usize::MAX, |max| max.get());
+    let most_bytes = order.policy.max_bytes.map_or(usize::MAX, |max| max.get());
+    let offered = order.offered.items(ty);
     let mut draft = Draft::empty(ty);
     let mut has_all = true;
+    let mut bytes = 0_usize;
     for name in &state.queue {
-        if draft.len() == max {
+        let item = offered.get(name);
+        let more = item.map_or(0, |item| item.payload.len() + item.version.len());
+        bytes = bytes.saturating_add(name.len() + more + AROUND);
+        if draft.len() == max || draft.len() > 0 && bytes > most_bytes {
             break;
         }
         has_all &= take(order, &mut draft, name, found);

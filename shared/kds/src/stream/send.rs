@@ -20,7 +20,7 @@ use super::{CHANNEL, CHUNK, End, Outbox};
 use crate::convert;
 use crate::kind::Kind;
 use crate::peer::{Abilities, Naming, NodeInfo};
-use crate::projection::Projection;
+use crate::projection::{Projection, largest_item};
 use crate::pulse::Pulse;
 
 /// How many resources an increment for a stock peer holds at most.
@@ -204,6 +204,7 @@ impl Sending<'_> {
         // What need not be complete is kept well below the limit of a message.
         Policy {
             max_chunk: NonZeroUsize::new(MOST_IN_INCREMENT),
+            max_bytes: NonZeroUsize::new(largest_item(self.max_message)),
             ..policy
         }
     }

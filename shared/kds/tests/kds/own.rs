@@ -410,3 +410,62 @@ async fn one_bad_resource_costs_one_rejection_until_it_changes() {
     .await
     .expect("the changed one is refused again");
 }
+
+#[tokio::test]
+async fn a_burst_of_large_resources_blocks_no_stock_zone() {
+    let global = Global::start().await;
+    let endpoint = format!("http://{}", global.address);
+    let channel = tonic::transport::Endpoint::from_shared(endpoint)
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    let (say, said) = mpsc::channel(16);
+    let mut request = tonic::Request::new(ReceiverStream::new(said));
+    for (name, value) in [("client-id", "east"), ("version", "2.14.3")] {
+        request.metadata_mut().insert(name, value.parse().unwrap());
+    }
+    let stock = |nonce: &str| DeltaDiscoveryRequest {
+        node: Some(
+            peer::NodeInfo {
+                id: "east".into(),
+                features: vec!["hash-suffix".into()],
+                ..peer::NodeInfo::default()
+            }
+            .to_node(),
+        ),
+        type_url: "MeshGateway".into(),
+        response_nonce: nonce.into(),
+        ..DeltaDiscoveryRequest::default()
+    };
+    say.send(stock("")).await.unwrap();
+    // It takes what a stock zone takes.
+    let mut stream = KdsSyncServiceClient::new(channel)
+        .max_decoding_message_size(10 << 20)
+        .global_to_zone_sync(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let first = stream.message().await.unwrap().unwrap();
+    assert!(first.resources.is_empty());
+    assert!(!first.has_more && first.resume.is_none());
+    let note = "x".repeat(3 << 20);
+    let mut batch = Batch::new();
+    for n in 0..8 {
+        let name = format!("r{n}");
+        batch = batch.put(labelled(
+            ResourceType::MeshGateway,
+            &name,
+            &[("note", &note)],
+        ));
+    }
+    global.store.commit(batch).await.unwrap();
+    say.send(stock(&first.nonce)).await.unwrap();
+    let mut arrived = 0;
+    while arrived < 8 {
+        let next = tokio::time::timeout(Duration::from_secs(20), stream.message());
+        let next = next.await.expect("it goes on").unwrap().unwrap();
+        arrived += next.resources.len();
+        say.send(stock(&next.nonce)).await.unwrap();
+    }
+}

@@ -315,3 +315,26 @@ async fn a_global_that_was_killed_shows_nobody_online_who_is_not() -> anyhow::Re
     assert_eq!(global.terminate().await?, Some(0));
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_ends_of_a_link_say_how_it_stands() -> anyhow::Result<()> {
+    let global = Global::start().await?;
+    let zone = Zone::start("zone-1", &global).await?;
+    for (api, what) in [(&global.api, "the global"), (&zone.api, "the zone")] {
+        eventually(&format!("{what} knows the link"), async || {
+            let links = api.get("/meridian/links").await?;
+            let link = &links["items"][0];
+            anyhow::ensure!(links["total"] == 1, "{links:#}");
+            anyhow::ensure!(link["zone"] == "zone-1", "{links:#}");
+            for direction in ["down", "up"] {
+                let lag = &link[direction];
+                anyhow::ensure!(lag["revision"].as_u64() > Some(0), "{links:#}");
+                anyhow::ensure!(lag["lagRevisions"] == 0, "{links:#}");
+            }
+            anyhow::ensure!(link["differences"] == 0, "{links:#}");
+            Ok(())
+        })
+        .await;
+    }
+    Ok(())
+}
