@@ -30,6 +30,7 @@ use crate::dataplane::auth::ProxyAuth;
 use crate::dataplane::bootstrap::envoy::Params;
 use crate::dataplane::bootstrap::{self, ServerCertificate};
 use crate::dataplane::certificates::Certificates;
+use crate::dataplane::refused::RefusedRoutes;
 use crate::dataplane::registration::Registrar;
 use crate::dataplane::server;
 use crate::inventory::insight::InsightBook;
@@ -218,9 +219,15 @@ impl Starting {
         ));
         self.tasks
             .spawn(Arc::clone(&certificates).run(self.shutdown.clone()));
+        let refused_routes = Arc::new(RefusedRoutes::open(
+            &self.config.general.work_dir.join("refused-routes.json"),
+        ));
+        self.tasks
+            .spawn(Arc::clone(&refused_routes).run(self.shutdown.clone()));
         let ads = Ads::new(
             ads::Config {
                 certificates,
+                refused_routes,
                 store: Arc::clone(&self.store),
                 zone: self.zone.clone(),
                 instance_id: self.instance_id.clone(),

@@ -4,7 +4,7 @@ pub mod ads;
 pub mod auth;
 pub mod bootstrap;
 pub mod certificates;
-pub(crate) mod refused;
+pub mod refused;
 pub mod registration;
 pub(crate) mod server;
 mod views;

@@ -79,6 +79,8 @@ pub struct Config {
     pub insights: Arc<InsightBook>,
     /// The certificates of gateways.
     pub certificates: Arc<Certificates>,
+    /// The routes that Envoys refused.
+    pub refused_routes: Arc<RefusedRoutes>,
     /// Settings of every gateway.
     pub settings: Settings,
     /// What is counted.
@@ -95,7 +97,6 @@ pub struct Ads {
 struct Inner {
     config: Config,
     views: Views,
-    refused_routes: RefusedRoutes,
     streams: TaskTracker,
     /// Why proxies were refused last, by node id: an Envoy comes back within a second, and the
     /// log has each reason once.
@@ -137,7 +138,6 @@ impl Ads {
             inner: Arc::new(Inner {
                 config,
                 views,
-                refused_routes: RefusedRoutes::default(),
                 streams: TaskTracker::new(),
                 refusals: Mutex::default(),
                 shutdown,

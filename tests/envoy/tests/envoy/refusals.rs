@@ -51,6 +51,18 @@ fn number_of_routes() -> anyhow::Result<usize> {
     Ok(std::env::var("MERIDIAN_ROUTES").map_or(Ok(5000), |text| text.parse())?)
 }
 
+/// How many route configurations an Envoy refused and took.
+async fn pushes(gateway: &Gateway) -> anyhow::Result<(u64, u64)> {
+    let stats = gateway.admin("/stats?filter=rds.*update_").await?;
+    let count = |what: &str| -> u64 {
+        let of_name = stats.lines().filter(|line| line.contains(what));
+        of_name
+            .filter_map(|line| line.rsplit(' ').next()?.trim().parse::<u64>().ok())
+            .sum()
+    };
+    Ok((count("update_rejected"), count("update_success")))
+}
+
 struct Scene {
     fleet: Fleet,
     gateway: Gateway,
@@ -76,16 +88,8 @@ impl Scene {
         Ok(response.status().as_u16())
     }
 
-    /// How many route configurations the strict Envoy refused and took.
     async fn pushes(&self) -> anyhow::Result<(u64, u64)> {
-        let stats = self.gateway.admin("/stats?filter=rds.*update_").await?;
-        let count = |what: &str| -> u64 {
-            let of_name = stats.lines().filter(|line| line.contains(what));
-            of_name
-                .filter_map(|line| line.rsplit(' ').next()?.trim().parse::<u64>().ok())
-                .sum()
-        };
-        Ok((count("update_rejected"), count("update_success")))
+        pushes(&self.gateway).await
     }
 
     /// Waits until findings with Envoy's words are on exactly these routes.
@@ -219,6 +223,40 @@ async fn the_last_good_version_of_a_refused_route_stays() -> anyhow::Result<()> 
     scene.gateway.answers(PORT, HOST, "/mended", 200).await;
     scene.refused_are(&[]).await;
     assert_eq!(scene.status("/shop").await?, 404);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stays_in_place_of_a_refused_route_survives_a_restart_of_the_zone()
+-> anyhow::Result<()> {
+    let scene = Scene::start(56).await?;
+    // From the global, which a zone that starts again asks what there is.
+    let api = &scene.fleet.global.api;
+    api.apply(&named_route("shop", "/shop", "cart")).await?;
+    scene.gateway.answers(PORT, HOST, "/shop", 200).await;
+    api.apply(&refused("shop")).await?;
+    scene.refused_are(&["shop"]).await;
+    let before = scene.pushes().await?;
+
+    let Scene { fleet, gateway } = scene;
+    let Fleet { global, zone, .. } = fleet;
+    let zone = zone.stop().await?.start().await?;
+    global
+        .api
+        .apply(&named_route("new", "/new", "cart"))
+        .await?;
+    eventually("the gateway follows the zone again", async || {
+        let shop = gateway.get(PORT, HOST, "/shop").await?.status();
+        assert_eq!(shop, 200);
+        let status = gateway.get(PORT, HOST, "/new").await?.status();
+        anyhow::ensure!(status == 200, "{status}");
+        Ok(())
+    })
+    .await;
+    let status = gateway.get(PORT, HOST, "/shop").await?.status();
+    assert_eq!(status, 200);
+    assert_eq!(pushes(&gateway).await?.0, before.0, "it is not tried again");
+    drop(zone);
     Ok(())
 }
 

@@ -107,7 +107,7 @@ impl<'a> OpenStream<'a> {
     ) -> Result<Infallible, Status> {
         let mut snapshots = self.inner.config.store.watch();
         let mut certificates = self.inner.config.certificates.news();
-        let mut refused = self.inner.refused_routes.news();
+        let mut refused = self.inner.config.refused_routes.news();
         self.check_token()?;
         self.seen = snapshots.borrow_and_update().clone();
         self.offer(&self.seen.clone())?;
@@ -194,7 +194,7 @@ impl<'a> OpenStream<'a> {
         let begun = Instant::now();
         let view = self.inner.views.at(latest);
         self.trials.before(&view, &self.translator);
-        let book = &self.inner.refused_routes;
+        let book = &self.inner.config.refused_routes;
         let held = self.trials.held(book, &self.translator, latest);
         self.translator.hold_back(held);
         let Some(translation) = self.translator.update(&view) else {
@@ -209,7 +209,7 @@ impl<'a> OpenStream<'a> {
     /// Sees to it that a bad route holds up no other; whether it had to.
     fn settle(&mut self, latest: &mesh_store::Snapshot) -> bool {
         let mut has_changed = false;
-        let book = &self.inner.refused_routes;
+        let book = &self.inner.config.refused_routes;
         while self.trials.look(
             |ty| standing(&self.sender, ty),
             &self.translator,

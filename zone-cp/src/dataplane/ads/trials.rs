@@ -243,11 +243,11 @@ impl Trials {
                 continue;
             };
             let refused = Refused {
-                version: route.version(),
+                route: Arc::clone(route),
                 words: shortened(words, MAX_WORDS).into(),
                 instead: search.instead.get(name).cloned().flatten(),
             };
-            book.put(route.key(), refused, snapshot);
+            book.put(refused, snapshot);
         }
         match search.bisection.end() {
             None => return,
