@@ -189,6 +189,12 @@ pub enum ProtocolError<T: TypeSet> {
         /// How many may be subscribed to at a time.
         limit: usize,
     },
+    /// The receiver refused a response that was taken for accepted before it answered.
+    #[error("{ty:?}: a response was refused late, and nobody knows what is held; connect again")]
+    RefusedLate {
+        /// The type.
+        ty: T,
+    },
     /// A response has a type that was never asked for.
     #[error("{ty:?}: a response arrived, but the type was never asked for")]
     NeverAskedFor {

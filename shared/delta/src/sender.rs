@@ -152,20 +152,6 @@ impl<T: TypeSet> Sender<T> {
         self.is_settled = false;
     }
 
-    /// The open response of a type was never sent, and is decided anew.
-    pub(crate) fn retract(&mut self, ty: T) {
-        let Some(offered) = &self.offered else {
-            return;
-        };
-        self.types[ty.index()].retract(offered.items(ty));
-        self.is_settled = false;
-    }
-
-    /// How it treats its receiver.
-    pub(crate) fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
     /// The revision of what is offered; `None` before the first offer.
     pub fn revision(&self) -> Option<u64> {
         self.offered.as_ref().map(Snapshot::revision)

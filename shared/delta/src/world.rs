@@ -9,16 +9,16 @@
 //! changes nothing of that, and the next one of a whole type undoes what was applied of it.
 
 mod resume;
-mod withheld;
+mod stand_in;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use imbl::OrdMap;
 use sha2::{Digest as _, Sha256};
 
 use self::resume::Waiting;
-use self::withheld::Withheld;
 use crate::message::{Nonce, ProtocolError, Request, Response, Time, WILDCARD};
 use crate::payload::Payload;
 use crate::sender::{Event, Sender};
@@ -72,6 +72,8 @@ struct State<T> {
     /// The last response that was sent.
     nonce: Option<Nonce>,
     open: Option<Open<T>>,
+    /// Whether a response was taken for accepted that was not answered.
+    is_assumed: bool,
 }
 
 /// The response that waits for an answer.
@@ -92,34 +94,55 @@ impl<T> Default for State<T> {
             version: None,
             nonce: None,
             open: None,
+            is_assumed: false,
         }
+    }
+}
+
+impl<T> State<T> {
+    fn accept(&mut self, open: Open<T>) {
+        self.held = open.next;
+        self.version = Some(open.version);
+        self.unknown.clear();
     }
 }
 
 /// The dialect's side of one stream. It is made with the stream's [`Sender`] and goes with it.
-#[derive(Debug)]
 pub struct World<T: TypeSet> {
     types: Vec<State<T>>,
     waiting: Option<Waiting<T>>,
-    withheld: Option<Withheld<T>>,
+    stand_ins: StandIns,
 }
 
-impl<T: TypeSet> Default for World<T> {
-    fn default() -> Self {
-        Self {
-            types: T::ALL.iter().map(|_| State::default()).collect(),
-            waiting: None,
-            withheld: None,
-        }
+/// Makes the payload that stands for a cluster of this name, and differs from any.
+type StandIns = Arc<dyn Fn(&Name) -> Payload + Send + Sync>;
+
+impl<T: TypeSet> fmt::Debug for World<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World")
+            .field("types", &self.types)
+            .field("waiting", &self.waiting)
+            .finish_non_exhaustive()
     }
 }
 
 impl<T: TypeSet> World<T> {
+    /// The side of a stream that was just opened. `stand_in` makes an item of a whole type that has
+    /// a companion: one of this name that is not usable before its companion came.
+    pub fn new(stand_in: impl Fn(&Name) -> Payload + Send + Sync + 'static) -> Self {
+        Self {
+            types: T::ALL.iter().map(|_| State::default()).collect(),
+            waiting: None,
+            stand_ins: Arc::new(stand_in),
+        }
+    }
+
     /// Takes in what the receiver says, once something is offered.
     ///
     /// # Errors
     ///
-    /// As [`Sender::on_request`].
+    /// As [`Sender::on_request`]; and if the receiver refuses what was taken for accepted. On its
+    /// next stream there is nothing to assume.
     pub fn on_request(
         &mut self,
         now: Time,
@@ -140,15 +163,16 @@ impl<T: TypeSet> World<T> {
                 None => Event::Subscribed { ty },
             });
         }
+        if std::mem::take(&mut state.is_assumed) && request.error.is_some() {
+            return Err(ProtocolError::RefusedLate { ty });
+        }
         let mut fed = Request::new(ty);
         if let Some(open) = state.open.take() {
             fed.nonce = request.nonce;
             if request.error.is_some() {
                 state.version = None;
             } else {
-                state.held = open.next;
-                state.version = Some(open.version);
-                state.unknown.clear();
+                state.accept(open);
             }
             fed.error = request.error;
         }
@@ -166,7 +190,9 @@ impl<T: TypeSet> World<T> {
             }
             state.names = names;
         }
-        sender.on_request(now, fed)
+        let event = sender.on_request(now, fed)?;
+        self.assume(now, sender);
+        Ok(event)
     }
 
     /// The next response that may be sent now, if any.
@@ -176,18 +202,18 @@ impl<T: TypeSet> World<T> {
         }
         while let Some(response) = sender.poll(now) {
             if let Some(response) = self.translate(now, sender, response) {
+                self.assume(now, sender);
                 return Some(response);
             }
         }
-        self.release(now, sender)
+        None
     }
 
     /// When [`Self::poll`] may have something to say without anything having happened. Valid
     /// after `poll` returned `None`.
     pub fn next_deadline(&self, sender: &Sender<T>) -> Option<Time> {
         let waiting = self.waiting.as_ref().map(|w| w.until);
-        let withheld = self.withheld.as_ref().and_then(|w| w.deadline);
-        let deadlines = [sender.next_deadline(), waiting, withheld];
+        let deadlines = [sender.next_deadline(), waiting];
         deadlines.into_iter().flatten().min()
     }
 
@@ -243,7 +269,8 @@ impl<T: TypeSet> World<T> {
             changes,
         };
         let open = Open { version, next };
-        self.withhold(now, sender, said, open)
+        self.open(sender, &said, open);
+        Some(said)
     }
 
     fn open(&mut self, sender: &mut Sender<T>, response: &WorldResponse<T>, open: Open<T>) {

@@ -126,6 +126,29 @@ pub(crate) fn encode(
     cluster.encode_to_vec().into()
 }
 
+/// A cluster of this name that waits for endpoints which nobody sends. Meanwhile Envoy goes on with
+/// the cluster of the name that it has, for a minute at most: twice as long as the connections of a
+/// listener that is gone last by default.
+pub fn stand_in(name: &str) -> mesh_delta::Payload {
+    const MOST: prost_types::Duration = prost_types::Duration {
+        seconds: 60,
+        nanos: 0,
+    };
+    let of = cluster::cluster::DiscoveryType::Eds;
+    let cluster = cluster::Cluster {
+        name: name.to_owned(),
+        cluster_discovery_type: Some(cluster::cluster::ClusterDiscoveryType::Type(of.into())),
+        eds_cluster_config: Some(cluster::cluster::EdsClusterConfig {
+            eds_config: Some(core::ConfigSource {
+                initial_fetch_timeout: Some(MOST),
+                ..envoy::ads()
+            }),
+        }),
+        ..Default::default()
+    };
+    cluster.encode_to_vec().into()
+}
+
 /// What clusters have in common, wherever their endpoints come from. Requests to the cluster pass
 /// `http_filters`, if there are any.
 pub(crate) fn base(

@@ -216,6 +216,7 @@ pub(crate) fn ads() -> core::ConfigSource {
         config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::Ads(
             core::AggregatedConfigSource {},
         )),
+        initial_fetch_timeout: None,
         resource_api_version: core::ApiVersion::V3.into(),
     }
 }

@@ -37,6 +37,7 @@ mod tree;
 mod view;
 
 pub use certificate::{Certificate, KeyKind, Known, Source};
+pub use cluster::stand_in;
 pub use envoy::EnvoyType;
 pub use finding::{Finding, MAX_FINDINGS};
 pub use proxy::{Proxy, Settings};

@@ -10,12 +10,12 @@ use super::envoy::Gateway;
 use super::{Content, Happening, Items, Manners, NAMES, Offers, Scene, happening, refusals};
 use crate::testkit::Kind;
 use crate::{
-    Item, Name, Nonce, Policy, Sender, Snapshot, Time, TypeSet, Version, World, WorldRequest,
-    WorldResponse,
+    Item, Name, Nonce, Payload, Policy, ProtocolError, Sender, Snapshot, Time, TypeSet, Version,
+    World, WorldRequest, WorldResponse,
 };
 
 /// What arrives, and whether a cluster that is in use may be missing from it: one that nobody here
-/// knows, beside one that is new and needed, or beside something that is refused.
+/// knows, beside something that is refused.
 type Delivery = (WorldResponse<Kind>, bool);
 
 /// It outlives its connections, or is started anew when it does not resume.
@@ -29,6 +29,8 @@ struct Envoy {
     nonces: BTreeMap<Kind, Nonce>,
     /// Clusters that are new, or were updated, and wait for endpoints.
     warming: BTreeSet<Name>,
+    /// While one warms, it says nothing about clusters: what it would say.
+    paused: Option<WorldRequest<Kind>>,
 }
 
 impl Envoy {
@@ -40,7 +42,33 @@ impl Envoy {
             versions: BTreeMap::new(),
             nonces: BTreeMap::new(),
             warming: BTreeSet::new(),
+            paused: None,
         }
+    }
+
+    /// What it may say: nothing about clusters while one warms.
+    fn unpaused(&mut self, requests: Vec<WorldRequest<Kind>>) -> Vec<WorldRequest<Kind>> {
+        let mut said = Vec::new();
+        for request in requests {
+            if request.ty == Kind::Cluster {
+                self.paused = Some(request);
+            } else {
+                said.push(request);
+            }
+        }
+        if self.warming.is_empty() {
+            said.extend(self.paused.take());
+        }
+        said
+    }
+
+    /// Endpoints that do not come are not awaited for ever.
+    fn give_up_waiting(&mut self) -> Option<WorldRequest<Kind>> {
+        let paused = self.paused.take();
+        if paused.is_some() {
+            self.warming.clear();
+        }
+        paused
     }
 
     fn connect(&mut self, resumes: bool) -> Vec<WorldRequest<Kind>> {
@@ -50,7 +78,9 @@ impl Envoy {
         self.nonces.clear();
         let has_names = |ty: &Kind| self.named.get(ty).is_some_and(|names| !names.is_empty());
         let types = Kind::ALL.iter().filter(|ty| ty.is_whole() || has_names(ty));
-        types.map(|&ty| self.request(ty)).collect()
+        let first = types.map(|&ty| self.request(ty)).collect();
+        self.paused = None;
+        self.unpaused(first)
     }
 
     fn request(&self, ty: Kind) -> WorldRequest<Kind> {
@@ -125,7 +155,7 @@ impl Envoy {
             error,
             ..self.request(ty)
         });
-        Ok(requests)
+        Ok(self.unpaused(requests))
     }
 
     /// Applies what is good, and asks for what that needs.
@@ -320,7 +350,9 @@ impl Run {
             Happening::ToSender => _ = self.deliver_request()?,
             Happening::Repeat => {
                 // What it wants, once more.
-                let again = self.last_type.map(|ty| self.envoy.request(ty));
+                let envoy = &self.envoy;
+                let may_say = |ty: &Kind| *ty != Kind::Cluster || envoy.paused.is_none();
+                let again = self.last_type.filter(may_say).map(|ty| envoy.request(ty));
                 self.to_sender.extend(again);
             }
             Happening::Wait(seconds) => self.now += Time::from_secs(*seconds),
@@ -341,7 +373,7 @@ impl Run {
         self.disconnect();
         let mut sender = Sender::new(self.policy);
         sender.offer(self.offers.snapshot.clone());
-        let world = World::default();
+        let world = World::new(|_| Payload::default());
         self.stream = Some(Stream {
             sender,
             world,
@@ -393,9 +425,14 @@ impl Run {
             return Ok(false);
         };
         let ty = request.ty;
-        world
-            .on_request(self.now, sender, request)
-            .map_err(|error| error.to_string())?;
+        match world.on_request(self.now, sender, request) {
+            Ok(_) => {}
+            Err(ProtocolError::RefusedLate { .. }) => {
+                self.connect(true)?;
+                return Ok(true);
+            }
+            Err(error) => return Err(error.to_string()),
+        }
         self.last_type = Some(ty);
         Ok(true)
     }
@@ -410,7 +447,10 @@ impl Run {
             match deadline {
                 Some(deadline) if deadline > self.now => self.now = deadline,
                 Some(_) => return Err("a deadline is over and nothing was sent".to_owned()),
-                None => return Ok(()),
+                None => match self.envoy.give_up_waiting() {
+                    Some(request) => self.to_sender.push_back(request),
+                    None => return Ok(()),
+                },
             }
         }
         Err("it never gets quiet".to_owned())

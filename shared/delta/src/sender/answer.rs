@@ -128,13 +128,6 @@ impl<T: TypeSet> TypeState<T> {
         names
     }
 
-    /// The open response was never sent.
-    pub(super) fn retract(&mut self, offered: &Items<T>) {
-        for (name, _) in self.take_in_flight() {
-            self.settle(&name, offered.get(&name));
-        }
-    }
-
     /// The entries of the open response that are still about this subscription.
     fn take_in_flight(&mut self) -> Vec<(Name, Option<Held<T>>)> {
         let Some(open) = self.in_flight.take() else {

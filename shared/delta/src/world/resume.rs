@@ -95,13 +95,9 @@ impl<T: TypeSet> World<T> {
             return;
         };
         let initial_versions = self.unknown(ty);
-        let is_offered = |name: &Name| {
-            let offered = sender.offered();
-            offered.is_some_and(|offered| offered.items(ty).contains_key(name))
-        };
-        if !initial_versions.keys().all(is_offered) {
-            self.expect_to_withhold(ty);
-        }
+        let offered = sender.offered().map(|offered| offered.items(ty).clone());
+        let is_gone = |name: &&Name| !offered.as_ref().is_some_and(|o| o.contains_key(*name));
+        self.stand_in_for(ty, initial_versions.keys().filter(is_gone));
         let first = Request {
             initial_versions,
             ..Request::wildcard(ty)

@@ -301,15 +301,25 @@ async fn a_zone_that_restarts_changes_nothing_on_envoys_of_either_dialect() -> a
 #[tokio::test(flavor = "multi_thread")]
 async fn our_zone_takes_the_place_of_a_stock_one_and_no_request_is_lost() -> anyhow::Result<()> {
     // Both call a gateway from the global by the same name.
-    takes_the_place(83, "edge-5c75xw87847wvc4c").await
+    takes_the_place(83, "edge-5c75xw87847wvc4c", None).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nor_is_one_lost_if_every_listener_gets_another_name() -> anyhow::Result<()> {
-    takes_the_place(84, "edge-of-another-name").await
+    takes_the_place(84, "edge-of-another-name", None).await
 }
 
-async fn takes_the_place(number: u8, stock_name: &str) -> anyhow::Result<()> {
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_if_every_cluster_does() -> anyhow::Result<()> {
+    let cluster = Some("cart-of-another-name");
+    takes_the_place(87, "edge-5c75xw87847wvc4c", cluster).await
+}
+
+async fn takes_the_place(
+    number: u8,
+    stock_name: &str,
+    stock_cluster: Option<&str>,
+) -> anyhow::Result<()> {
     let Fleet {
         global,
         zone,
@@ -329,6 +339,7 @@ async fn takes_the_place(number: u8, stock_name: &str) -> anyhow::Result<()> {
         let (name, _) = line.split_once("::")?;
         name.starts_with("cart-").then(|| name.to_owned())
     });
+    let cluster = cluster.context("no cluster")?;
     let token = zone.api.dataplane_token("default", "gateway-stock").await?;
     let trusted = std::fs::read_to_string(zone.ca_file())?;
     let at = zone.data_plane;
@@ -336,7 +347,7 @@ async fn takes_the_place(number: u8, stock_name: &str) -> anyhow::Result<()> {
 
     let mut stock = StockZone::new()?;
     let replaced = [
-        ("cart-same", cluster.context("no cluster")?),
+        ("cart-same", stock_cluster.map_or(cluster, str::to_owned)),
         ("7777", cart.address().port().to_string()),
         ("edge-5c75xw87847wvc4c", stock_name.to_owned()),
         ("127.0.0.99", address([number, 9]).to_string()),
@@ -351,7 +362,7 @@ async fn takes_the_place(number: u8, stock_name: &str) -> anyhow::Result<()> {
     })?;
     proxy.answers("/old", 200).await;
     proxy.answers("/new", 404).await;
-    let loads = ["/cart", "/old"].map(|path| Load::start(proxy.at(PORT), HOST, path, 3));
+    let loads = ["/cart", "/old"].map(|path| Load::start(proxy.at(PORT), HOST, path, 20));
     for load in &loads {
         load.go_on_for(100).await;
     }

@@ -85,7 +85,7 @@ impl Dialect {
     pub(super) fn of(first: &Incoming) -> Self {
         match first {
             Incoming::Delta(_) => Self::Delta,
-            Incoming::World(_) => Self::World(World::default()),
+            Incoming::World(_) => Self::World(World::new(|name| zone_translate::stand_in(name))),
         }
     }
 

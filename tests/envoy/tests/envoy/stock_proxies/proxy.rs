@@ -45,7 +45,8 @@ impl StockProxy {
         std::fs::write(&bootstrap, setup.bootstrap(&admin_socket)?.to_string())?;
         let mut envoy = Command::new(mesh_harness::envoy());
         envoy.args(["--concurrency", "1", "--use-dynamic-base-id"]);
-        envoy.args(["--log-level", "warning", "-c"]).arg(&bootstrap);
+        envoy.args(["--drain-time-s", "3", "--log-level", "warning", "-c"]);
+        envoy.arg(&bootstrap);
         Ok(Self {
             process: Process::start_command(&mut envoy, [])?,
             address: setup.address,
