@@ -33,10 +33,10 @@ fn gateway(form: usize) -> Value {
         json!({"port": HTTPS, "protocol": "HTTPS", "hostname": HOST,
             "tls": {"mode": "TERMINATE", "certificates": [{"secret": "shop"}]}}),
     ];
-    if form % 2 == 0 {
+    if form.is_multiple_of(2) {
         listeners.push(json!({"port": OTHER, "protocol": "HTTP"}));
     }
-    if form % 3 == 0 {
+    if form.is_multiple_of(3) {
         listeners.push(json!({"port": PORT, "protocol": "HTTP", "hostname": OTHER_HOST}));
     }
     gateway_with(Value::Array(listeners))
