@@ -381,6 +381,7 @@ impl Client {
             }
             send::Happened::Sent(kind) => metrics.sent(kind),
             send::Happened::Acked(kind) => metrics.answered(kind, true),
+            send::Happened::TooLarge(kind) => metrics.too_large(kind),
             send::Happened::Rejected(kind, text) => {
                 metrics.answered(kind, false);
                 tracing::warn!(type_url = %kind, "the global rejected resources: {text}");

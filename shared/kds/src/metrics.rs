@@ -20,6 +20,7 @@ pub struct Metrics {
     answered: Family<Answer, Counter>,
     applied: Family<Type, Counter>,
     refused: Family<Type, Counter>,
+    too_large: Family<Type, Counter>,
     differences: Family<Difference, Counter>,
     lag_revisions: Family<Link, Gauge>,
     lag_seconds: Family<Link, Gauge<f64, AtomicU64>>,
@@ -81,6 +82,11 @@ impl Metrics {
             "kds_resources_refused",
             "Resources from peers that could not be taken",
             self.refused.clone(),
+        );
+        registry.register(
+            "kds_responses_too_large",
+            "Responses that were larger than a stock peer takes, and not sent",
+            self.too_large.clone(),
         );
         registry.register(
             "kds_differences",
@@ -148,6 +154,10 @@ impl Metrics {
 
     pub(crate) fn sent(&self, kind: Kind) {
         self.sent.get_or_create(&of(kind)).inc();
+    }
+
+    pub(crate) fn too_large(&self, kind: Kind) {
+        self.too_large.get_or_create(&of(kind)).inc();
     }
 
     pub(crate) fn answered(&self, kind: Kind, is_ack: bool) {

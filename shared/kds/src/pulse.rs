@@ -28,7 +28,7 @@ pub(crate) const INTERVAL: Duration = Duration::from_secs(2);
 /// After so long without a word the other end counts as gone.
 pub(crate) const SILENCE: Duration = Duration::from_secs(5);
 /// How many answers back a heartbeat can be compared.
-const MOST_STATES: usize = 256;
+const MOST_STATES: usize = 128;
 /// A heartbeat that is so much later than another was said after everything that had been read
 /// when that one came.
 const SURELY_LATER: Duration = Duration::from_millis(1500);
@@ -160,6 +160,11 @@ impl Lag {
 }
 
 impl Repairs {
+    /// Whether there is anything to remember once no connection is left.
+    pub(crate) fn is_worth_keeping(&self) -> bool {
+        self.found > 0
+    }
+
     /// Whether to repair now: a difference that comes back is reported, and not chased as fast
     /// as connections can be made.
     fn allow(&mut self, now: Instant) -> bool {

@@ -205,6 +205,9 @@ impl Server {
         }
         pulses.retain(|_, pulse| pulse.strong_count() > 0);
         let mut repairs = self.inner.repairs.lock();
+        repairs.retain(|_, of_zone| {
+            Arc::strong_count(of_zone) > 1 || of_zone.lock().is_worth_keeping()
+        });
         let repairs = repairs.entry(peer.zone.clone()).or_default();
         let pulse = Arc::new(Pulse::new(
             pulse::End::Global,
@@ -356,6 +359,7 @@ impl KdsSyncService for Server {
                             metrics.answered(kind, true);
                             count(kind, Counted::Acked);
                         }
+                        send::Happened::TooLarge(kind) => metrics.too_large(kind),
                         send::Happened::Rejected(kind, text) => {
                             tracing::warn!(type_url = %kind, "zone {} rejected resources: {text}", peer.zone);
                             metrics.answered(kind, false);

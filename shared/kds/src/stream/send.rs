@@ -40,6 +40,8 @@ pub(crate) enum Happened<'a> {
     Sent(Kind),
     /// The peer applied one.
     Acked(Kind),
+    /// One is larger than the peer takes, and is not sent.
+    TooLarge(Kind),
     /// The peer refused one, and why.
     Rejected(Kind, &'a str),
 }
@@ -248,6 +250,7 @@ impl Sending<'_> {
                 "the {kind}s together are larger than the peer takes in a message, and are not \
                  sent; raise kds.maxMsgSize on both sides"
             );
+            (self.on_event)(Happened::TooLarge(kind));
             return Ok(());
         }
         (self.on_event)(Happened::Sent(kind));

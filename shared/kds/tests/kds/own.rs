@@ -15,7 +15,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use uuid::Uuid;
 
 use crate::relay::Relay;
-use crate::support::{Global, Zone, eventually, global_node, key, labelled, resource, zone_name};
+use crate::support::{
+    Global, Zone, eventually, global_node, key, labelled, resource, shown, zone_name,
+};
 
 /// The largest message between our own, with a little for what is around resources.
 const LARGEST: usize = 256 << 10;
@@ -414,38 +416,8 @@ async fn one_bad_resource_costs_one_rejection_until_it_changes() {
 #[tokio::test]
 async fn a_burst_of_large_resources_blocks_no_stock_zone() {
     let global = Global::start().await;
-    let endpoint = format!("http://{}", global.address);
-    let channel = tonic::transport::Endpoint::from_shared(endpoint)
-        .unwrap()
-        .connect()
-        .await
-        .unwrap();
-    let (say, said) = mpsc::channel(16);
-    let mut request = tonic::Request::new(ReceiverStream::new(said));
-    for (name, value) in [("client-id", "east"), ("version", "2.14.3")] {
-        request.metadata_mut().insert(name, value.parse().unwrap());
-    }
-    let stock = |nonce: &str| DeltaDiscoveryRequest {
-        node: Some(
-            peer::NodeInfo {
-                id: "east".into(),
-                features: vec!["hash-suffix".into()],
-                ..peer::NodeInfo::default()
-            }
-            .to_node(),
-        ),
-        type_url: "MeshGateway".into(),
-        response_nonce: nonce.into(),
-        ..DeltaDiscoveryRequest::default()
-    };
-    say.send(stock("")).await.unwrap();
-    // It takes what a stock zone takes.
-    let mut stream = KdsSyncServiceClient::new(channel)
-        .max_decoding_message_size(10 << 20)
-        .global_to_zone_sync(request)
-        .await
-        .unwrap()
-        .into_inner();
+    let (say, mut stream) = stock(&global).await;
+    say.send(asks("MeshGateway", "")).await.unwrap();
     let first = stream.message().await.unwrap().unwrap();
     assert!(first.resources.is_empty());
     assert!(!first.has_more && first.resume.is_none());
@@ -460,12 +432,80 @@ async fn a_burst_of_large_resources_blocks_no_stock_zone() {
         ));
     }
     global.store.commit(batch).await.unwrap();
-    say.send(stock(&first.nonce)).await.unwrap();
+    say.send(asks("MeshGateway", &first.nonce)).await.unwrap();
     let mut arrived = 0;
     while arrived < 8 {
         let next = tokio::time::timeout(Duration::from_secs(20), stream.message());
         let next = next.await.expect("it goes on").unwrap().unwrap();
         arrived += next.resources.len();
-        say.send(stock(&next.nonce)).await.unwrap();
+        say.send(asks("MeshGateway", &next.nonce)).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_type_that_no_stock_zone_can_take_stops_no_other_and_shows() {
+    let global = Global::start().await;
+    let note = "x".repeat(3 << 20);
+    let mut batch = Batch::new().put(resource(ResourceType::Mesh, "default"));
+    for n in 0..8 {
+        let name = format!("r{n}");
+        batch = batch.put(labelled(
+            ResourceType::MeshGateway,
+            &name,
+            &[("note", &note)],
+        ));
+    }
+    global.store.commit(batch).await.unwrap();
+    let (say, mut stream) = stock(&global).await;
+    for ty in ["MeshGateway", "Mesh"] {
+        say.send(asks(ty, "")).await.unwrap();
+    }
+    let next = tokio::time::timeout(Duration::from_secs(20), stream.message());
+    let next = next.await.expect("it goes on").unwrap().unwrap();
+    assert_eq!(next.type_url, "Mesh");
+    let metrics = shown(&global.metrics);
+    let counted = "kds_responses_too_large_total{resource_type=\"MeshGateway\"} 1";
+    assert!(metrics.contains(counted), "{metrics}");
+}
+
+/// A request of a stock zone.
+fn asks(type_url: &str, nonce: &str) -> DeltaDiscoveryRequest {
+    let node = peer::NodeInfo {
+        id: "east".into(),
+        features: vec!["hash-suffix".into()],
+        ..peer::NodeInfo::default()
+    };
+    DeltaDiscoveryRequest {
+        node: Some(node.to_node()),
+        type_url: type_url.into(),
+        response_nonce: nonce.into(),
+        ..DeltaDiscoveryRequest::default()
+    }
+}
+
+/// A stock zone, which takes messages of 10 MiB.
+async fn stock(
+    global: &Global,
+) -> (
+    mpsc::Sender<DeltaDiscoveryRequest>,
+    tonic::Streaming<DeltaDiscoveryResponse>,
+) {
+    let endpoint = format!("http://{}", global.address);
+    let channel = tonic::transport::Endpoint::from_shared(endpoint)
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    let (say, said) = mpsc::channel(16);
+    let mut request = tonic::Request::new(ReceiverStream::new(said));
+    for (name, value) in [("client-id", "east"), ("version", "2.14.3")] {
+        request.metadata_mut().insert(name, value.parse().unwrap());
+    }
+    let stream = KdsSyncServiceClient::new(channel)
+        .max_decoding_message_size(10 << 20)
+        .global_to_zone_sync(request)
+        .await
+        .unwrap()
+        .into_inner();
+    (say, stream)
 }
