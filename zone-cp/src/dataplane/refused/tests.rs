@@ -1,7 +1,7 @@
 use mesh_model::{ResourceType, Spec, Timestamp};
 use mesh_proto::mesh::{MeshGatewayRoute, Selector};
 use mesh_runtime::shutdown;
-use mesh_store::{Batch, SharedStore, Store as _};
+use mesh_store::{Batch, SharedStore};
 
 use super::*;
 use crate::testing::Scripted;
