@@ -22,8 +22,9 @@ use crate::stats::{Samples, milliseconds, round};
 
 const ROUTES: usize = 5_000;
 const SETTLE: Duration = Duration::from_secs(10);
-/// Endpoints that change.
+/// Endpoints that change, and the services that share them out.
 const BACKENDS: usize = 1_000;
+const SERVICES: usize = 100;
 const HOSTS: usize = 2_500;
 const HOST_ROUTES: usize = 40_000;
 
@@ -35,12 +36,19 @@ pub(crate) async fn measure(dir: &Path, quick: bool, report: &mut Report) -> any
     progress("churn: 5000 routes");
     load::create_routes(fleet.global_api, 0, ROUTES).await?;
     let zone_at = fleet.zone_address;
+    let mut http = Http::connect(fleet.global_api).await?;
+    for number in 0..SERVICES {
+        let name = format!("changing-{number}");
+        let mut document = load::route(&name, &format!("/{name}"));
+        let backend = &mut document["conf"]["http"]["rules"][0]["backends"][0];
+        backend["destination"]["kuma.io/service"] = json!(service(number));
+        http.put(&load::route_path(&name), &document).await?;
+    }
     sleep(SETTLE).await;
 
     // An endpoint each 2 s, a route each 1 s.
     let start = Instant::now();
     let before = cpu(&fleet.zone)?;
-    let mut http = Http::connect(fleet.global_api).await?;
     let mut zone = Http::connect(zone_at).await?;
     let mut clock = interval(Duration::from_secs(1));
     let mut second = 0;
@@ -200,12 +208,16 @@ async fn change_endpoints(
     Ok(count)
 }
 
+fn service(number: usize) -> String {
+    format!("changing-{}", number % SERVICES)
+}
+
 async fn put_backend(http: &mut Http, number: usize, round: usize) -> anyhow::Result<()> {
     let name = format!("changing-{number}");
     let document: Value = json!({
         "type": "Dataplane", "mesh": "default", "name": name,
         "networking": {"address": "10.0.1.1", "inbound": [
-            {"port": 1000 + round % 50_000, "tags": {"kuma.io/service": load::BACKEND}},
+            {"port": 1000 + round % 50_000, "tags": {"kuma.io/service": service(number)}},
         ]},
     });
     let path = format!("/meshes/default/dataplanes/{name}");
