@@ -86,7 +86,7 @@ impl Tree {
             return;
         };
         match route {
-            Some(route) => self.root.put(path, rank, route, self.bucket),
+            Some(route) => self.root.put(path, 0, rank, route, self.bucket),
             None => self.root.remove(path, &rank, self.bucket),
         };
     }

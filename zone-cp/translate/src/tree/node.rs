@@ -76,20 +76,28 @@ impl Node {
     }
 
     /// Adds a route, or replaces the one at this rank; whether it is one more. Its path begins as
-    /// the node's key does.
-    pub(super) fn put(&mut self, path: &str, rank: Rank, route: Bytes, limit: usize) -> bool {
+    /// the node's key does, of which the first `known` bytes are not looked at.
+    pub(super) fn put(
+        &mut self,
+        path: &str,
+        known: usize,
+        rank: Rank,
+        route: Bytes,
+        limit: usize,
+    ) -> bool {
         if let Shape::Branch(branch) = &self.shape
-            && let common = common_start(&branch.stem, path)
-            && common.len() < branch.stem.len()
+            && let common = known + common_start(&branch.stem[known..], &path[known..])
+            && common < branch.stem.len()
         {
-            self.grow_above(common.into());
+            let stem = branch.stem[..common].into();
+            self.grow_above(stem);
         }
         self.touch();
         let is_new = match &mut self.shape {
             Shape::Bucket(routes) => {
                 let is_new = routes.insert(rank, route).is_none();
                 if routes.len() > limit {
-                    *self = Self::divide(std::mem::take(routes), limit);
+                    *self = Self::divide(std::mem::take(routes), known, limit);
                     return is_new;
                 }
                 is_new
@@ -101,7 +109,7 @@ impl Node {
                 }
                 Some(next) => {
                     let child = branch.children.entry(next).or_default();
-                    child.put(path, rank, route, limit)
+                    child.put(path, branch.stem.len(), rank, route, limit)
                 }
             },
         };
@@ -257,23 +265,18 @@ impl Node {
         }
     }
 
-    /// A node of these routes.
-    fn divide(routes: Routes, limit: usize) -> Self {
+    /// A node of these routes. Their paths have at least the first `known` bytes in common.
+    fn divide(routes: Routes, known: usize, limit: usize) -> Self {
         let len = routes.len();
         if len <= limit {
             return Self::from(Shape::Bucket(routes), len);
         }
-        let mut stem: Option<Box<str>> = None;
-        for (_, position) in routes.keys() {
-            let path = path_of(position);
-            let common = stem
-                .as_deref()
-                .map_or(path, |stem| common_start(stem, path));
-            if stem.as_ref().is_none_or(|stem| common.len() < stem.len()) {
-                stem = Some(common.into());
-            }
-        }
-        let stem = stem.unwrap_or_default();
+        let mut paths = routes.keys().map(|(_, position)| path_of(position));
+        let first = paths.next().unwrap_or_default();
+        let stem = paths.fold(first.len(), |stem, path| {
+            known + common_start(&first[known..stem], &path[known..])
+        });
+        let stem: Box<str> = first[..stem].into();
         let mut own = Routes::new();
         let mut groups: BTreeMap<char, Routes> = BTreeMap::new();
         for (rank, route) in routes {
@@ -284,7 +287,7 @@ impl Node {
         }
         let children = groups
             .into_iter()
-            .map(|(next, routes)| (next, Self::divide(routes, limit)))
+            .map(|(next, routes)| (next, Self::divide(routes, stem.len(), limit)))
             .collect();
         let branch = Branch {
             stem,
@@ -426,10 +429,9 @@ fn path_of(position: &Position) -> &str {
     Reach::of(position).path().map_or("", |(path, _)| path)
 }
 
-/// What both begin with, in whole characters.
-fn common_start<'a>(a: &'a str, b: &str) -> &'a str {
+/// How many bytes both begin with, in whole characters.
+fn common_start(a: &str, b: &str) -> usize {
     let mut pairs = a.char_indices().zip(b.chars());
     let differs = pairs.find(|((_, a), b)| a != b);
-    let end = differs.map_or(a.len().min(b.len()), |((index, _), _)| index);
-    &a[..end]
+    differs.map_or(a.len().min(b.len()), |((index, _), _)| index)
 }

@@ -6,6 +6,10 @@
 
 use crate::order::{PathKind, Position};
 
+/// The longest key, in bytes: of longer paths the tree looks at the beginning. So it is no deeper
+/// than that, and changes cost no more, however many paths begin with one another.
+const MAX_KEY: usize = 256;
+
 /// The paths that a route can match; it need not match all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach<'a> {
@@ -41,12 +45,19 @@ impl<'a> Reach<'a> {
 
     /// The path under whose keys it is found, and which longer keys it is to be found under, too.
     pub(super) fn path(self) -> Option<(&'a str, Spread)> {
-        match self {
-            Self::At(path) => Some((path, Spread::None)),
-            Self::Below(path) => Some((path, Spread::Slash)),
-            Self::From(path) => Some((path, Spread::All)),
-            Self::Anywhere => None,
-        }
+        let (path, spread) = match self {
+            Self::At(path) => (path, Spread::None),
+            Self::Below(path) => (path, Spread::Slash),
+            Self::From(path) => (path, Spread::All),
+            Self::Anywhere => return None,
+        };
+        let end = path.floor_char_boundary(MAX_KEY);
+        // No key is longer than what is left of a path that is cut.
+        Some(if end < path.len() {
+            (&path[..end], Spread::None)
+        } else {
+            (path, spread)
+        })
     }
 }
 

@@ -165,7 +165,11 @@ fn path() -> impl Strategy<Value = String> {
     let parts = [
         "/", "/a", "b", "/b", "c", "/ü", "üb", "é", "/a/b/c", "?a", "#",
     ];
-    prop::collection::vec(prop::sample::select(parts.to_vec()), 0..6).prop_map(|p| p.concat())
+    let parts = prop::collection::vec(prop::sample::select(parts.to_vec()), 0..6);
+    // Some are about as long as keys may be.
+    let long = (248_usize..252).prop_map(|length| "/".repeat(length));
+    let long = prop_oneof![4 => Just(String::new()), 1 => long];
+    (long, parts).prop_map(|(long, parts)| long + &parts.concat())
 }
 
 fn any_rank() -> impl Strategy<Value = (usize, usize, PathKind, String, bool)> {
@@ -203,6 +207,8 @@ proptest! {
             tree.is_worthwhile(),
             !read.keys.is_empty() && read.len() <= 2 * routes
         );
+        let by_name: BTreeMap<String, &Rank> =
+            ranks.keys().map(|rank| (name(rank), rank)).collect();
         // Those that were generated, and those that are of routes.
         let of_routes = ranks.keys().map(|(_, position)| {
             position.specificity.path().to_owned()
@@ -210,10 +216,6 @@ proptest! {
         for path in paths.into_iter().chain(of_routes) {
             for end in ["", "/", "?x=/a/b", "/?", "x", "/a"] {
                 let path = format!("{path}{end}");
-                let by_name: BTreeMap<String, &Rank> = ranks
-                    .keys()
-                    .map(|rank| (name(rank), rank))
-                    .collect();
                 let in_list: Vec<&Rank> = ranks
                     .keys()
                     .filter(|rank| matches(&rank.1, &path))
@@ -310,4 +312,44 @@ fn routes_of_one_path_are_better_kept_in_a_list() {
         put(&mut tree, &rank(0, n, PathKind::Exact, "/same", false));
     }
     assert!(!tree.is_worthwhile());
+}
+
+#[test]
+fn paths_within_paths_make_no_deep_tree() {
+    const ROUTES: usize = 3000;
+    let work = || {
+        let ranks: Vec<Rank> = (0..ROUTES)
+            .map(|n| {
+                let path = format!("/{}", "a".repeat(n));
+                rank(0, n, PathKind::Exact, &path, false)
+            })
+            .collect();
+        // The shortest first, the longest first, and another way.
+        let orders: [fn(usize) -> usize; 3] = [|n| n, |n| ROUTES - 1 - n, |n| n * 1237 % ROUTES];
+        let mut summaries = Vec::new();
+        for order in orders {
+            let mut tree = tree(8);
+            (0..ROUTES).for_each(|n| put(&mut tree, &ranks[order(n)]));
+            assert!(tree.is_worthwhile(), "routes are in one bucket each");
+            let read = Read::of(&mut tree);
+            assert_eq!(read.len(), ROUTES);
+            let length: usize = read.keys.keys().map(String::len).sum();
+            assert!(length < 64 * 1024, "keys have {length} bytes");
+            let path = |n: usize| ranks[n].1.specificity.path();
+            for n in [0, 100, 254, 255, 256, 257, 2999] {
+                assert!(read.find(path(n)).contains(&name(&ranks[n])), "{n}");
+            }
+            assert!(read.find(path(100)).len() <= 9);
+            summaries.push(written(&mut tree));
+            for n in (0..ROUTES).filter(|n| n % 2 == 0) {
+                tree.set(ranks[order(n)].clone(), None);
+            }
+            assert_eq!(Read::of(&mut tree).len(), ROUTES / 2);
+        }
+        assert_eq!(summaries[0], summaries[1]);
+        assert_eq!(summaries[0], summaries[2]);
+    };
+    // A quarter of what threads have otherwise.
+    let thread = std::thread::Builder::new().stack_size(512 * 1024);
+    thread.spawn(work).unwrap().join().unwrap();
 }
