@@ -32,8 +32,8 @@ pub(crate) struct RouteList {
     first: HashMap<u128, Arc<Position>>,
     /// The others.
     hidden: BTreeMap<u128, BTreeSet<Arc<Position>>>,
-    /// The same, in order, each with the entry that hides it.
-    shadowed: BTreeMap<Arc<Position>, Arc<Position>>,
+    /// The same, in order, each with what it matches.
+    shadowed: BTreeMap<Arc<Position>, u128>,
     summary: Summary,
     is_stale: bool,
     /// Where something changed since [`RouteList::clear_touched`].
@@ -109,8 +109,14 @@ impl RouteList {
     }
 
     /// Entries that are never reached, each with the one that takes its requests.
-    pub(crate) fn shadowed(&self) -> &BTreeMap<Arc<Position>, Arc<Position>> {
-        &self.shadowed
+    pub(crate) fn shadowed(&self) -> impl Iterator<Item = (&Arc<Position>, &Arc<Position>)> {
+        let shadowed = self.shadowed.iter();
+        shadowed.filter_map(|(position, matching)| Some((position, self.first.get(matching)?)))
+    }
+
+    /// Whether there are any.
+    pub(crate) fn has_shadowed(&self) -> bool {
+        !self.shadowed.is_empty()
     }
 
     /// Adds an entry. There is none at this position yet.
@@ -210,7 +216,8 @@ impl RouteList {
         }
     }
 
-    /// Takes note of a new entry that matches like others do.
+    /// Takes note of a new entry that matches like others do. However many these are, it looks at
+    /// one of them.
     fn hide_or_show(&mut self, position: &Arc<Position>, matching: u128) {
         let Some(first) = self.first.get(&matching).map(Arc::clone) else {
             self.first.insert(matching, Arc::clone(position));
@@ -224,8 +231,8 @@ impl RouteList {
         } else {
             Arc::clone(position)
         };
+        self.shadowed.insert(Arc::clone(&hidden), matching);
         self.hidden.entry(matching).or_default().insert(hidden);
-        self.note_shadows(matching);
     }
 
     /// Takes note of the removal of an entry.
@@ -235,30 +242,20 @@ impl RouteList {
             self.first.remove(&matching);
             return;
         };
-        if is_first {
-            let next = hidden
-                .pop_first()
-                .expect("a set of hidden entries is not empty");
-            self.shadowed.remove(&next);
+        let next = if is_first {
+            hidden.pop_first()
+        } else {
+            hidden.remove(position);
+            None
+        };
+        if hidden.is_empty() {
+            self.hidden.remove(&matching);
+        }
+        self.shadowed.remove(next.as_ref().unwrap_or(position));
+        if let Some(next) = next {
             self.first.insert(matching, Arc::clone(&next));
             self.mark_entry(&next);
             self.touched.push(next);
-        } else {
-            hidden.remove(position);
-            self.shadowed.remove(position);
-        }
-        self.note_shadows(matching);
-    }
-
-    fn note_shadows(&mut self, matching: u128) {
-        let first = &self.first[&matching];
-        let hidden = self.hidden.get(&matching).into_iter().flatten();
-        for position in hidden {
-            self.shadowed
-                .insert(Arc::clone(position), Arc::clone(first));
-        }
-        if self.hidden.get(&matching).is_some_and(BTreeSet::is_empty) {
-            self.hidden.remove(&matching);
         }
     }
 }
@@ -277,7 +274,7 @@ fn begins_chunk(entry: &Entry) -> bool {
 /// Builds the chunk of a range of entries, and has them share its bytes.
 fn build(
     entries: &mut BTreeMap<Arc<Position>, Entry>,
-    shadowed: &BTreeMap<Arc<Position>, Arc<Position>>,
+    shadowed: &BTreeMap<Arc<Position>, u128>,
     start: Bound<&Arc<Position>>,
     end: Bound<&Arc<Position>>,
 ) -> Chunk {
@@ -360,7 +357,7 @@ mod tests {
             expected,
             "of three that match alike, the first"
         );
-        assert_eq!(straight.shadowed().len(), 666);
+        assert_eq!(straight.shadowed().count(), 666);
 
         // The same set in another order, with others that come and go and a look now and then.
         let mut winding = RouteList::default();
@@ -382,12 +379,35 @@ mod tests {
             "the list is long enough to have chunks"
         );
         assert_eq!(written(&mut winding), written(&mut straight));
-        assert_eq!(winding.shadowed(), straight.shadowed());
+        assert!(winding.shadowed().eq(straight.shadowed()));
 
         for (position, _) in &entries {
             winding.remove(position);
         }
         assert_eq!(written(&mut winding).1, "");
         assert!(winding.is_empty() && winding.first.is_empty() && winding.hidden.is_empty());
+    }
+
+    #[test]
+    fn many_equal_matches_come_and_go_in_any_order() {
+        const MATCHES: usize = 20_000;
+        let entries: Vec<_> = (0..MATCHES).map(|n| entry(n, 1)).collect();
+        let orders: [fn(usize) -> usize; 3] =
+            [|n| n, |n| MATCHES - 1 - n, |n| n * 12_347 % MATCHES];
+        for (placed, displaced) in orders.iter().flat_map(|a| orders.map(|b| (a, b))) {
+            let mut list = RouteList::default();
+            for n in 0..MATCHES {
+                let (position, entry) = &entries[placed(n)];
+                list.insert(Arc::clone(position), entry.clone());
+            }
+            assert_eq!(written(&mut list).1, "<0>");
+            assert_eq!(list.shadowed().count(), MATCHES - 1);
+            assert!(list.shadowed().all(|(_, first)| *first == entries[0].0));
+            for n in 0..MATCHES {
+                list.remove(&entries[displaced(n)].0);
+            }
+            assert_eq!(written(&mut list).1, "");
+            assert!(list.first.is_empty() && list.hidden.is_empty() && !list.has_shadowed());
+        }
     }
 }

@@ -341,10 +341,10 @@ impl Table {
     }
 
     fn note_shadows(&mut self, key: &ListKey, slot: usize) {
-        if self.slots[slot].shadowed().is_empty() {
-            self.with_shadows.remove(key);
-        } else {
+        if self.slots[slot].has_shadowed() {
             self.with_shadows.insert(key.clone());
+        } else {
+            self.with_shadows.remove(key);
         }
     }
 }
