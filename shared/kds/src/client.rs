@@ -108,6 +108,8 @@ struct Session {
     opened: watch::Sender<bool>,
     /// The global is a stock one.
     is_stock_peer: AtomicBool,
+    /// The global reads rejections by name.
+    lists_rejections: AtomicBool,
     /// The global, once it said who it is.
     global: watch::Sender<Option<Global>>,
     /// Names the connection.
@@ -235,6 +237,7 @@ impl Client {
         let session = Session {
             opened: watch::Sender::default(),
             is_stock_peer: AtomicBool::new(false),
+            lists_rejections: AtomicBool::new(false),
             global: watch::Sender::default(),
             id: Uuid::new_v4(),
             pulse: Arc::new(Pulse::new(
@@ -307,7 +310,7 @@ impl Client {
         // only once it has something to say.
         let receiving = Receiving {
             pulse: Some(Arc::clone(&session.pulse)),
-            abilities: global.abilities,
+            lists_rejections: &session.lists_rejections,
             resume: if global.abilities.resume && is_known {
                 Resume::Versions
             } else {
@@ -374,6 +377,9 @@ impl Client {
                 session
                     .is_stock_peer
                     .store(!global.is_meridian(), Ordering::Relaxed);
+                session
+                    .lists_rejections
+                    .store(global.abilities().rejections, Ordering::Relaxed);
                 session.global.send_replace(Some(Global {
                     abilities: global.abilities(),
                     store_id: global.store_id,
@@ -414,7 +420,10 @@ impl Client {
     /// Heartbeats, with a global of ours. They have a task of their own: whatever the streams are
     /// busy with, this zone lives.
     async fn beat(&self, channel: Channel, session: &Session) -> Result<Infallible, End> {
-        if !recognized(session).await.abilities.heartbeat {
+        // A global that has much to do says late who it is, and expects heartbeats all the same.
+        let mut global = session.global.subscribe();
+        let is_known = |global: &Option<Global>| global.is_some_and(|g| g.abilities.heartbeat);
+        if global.wait_for(is_known).await.is_err() {
             return std::future::pending().await;
         }
         let _open = self.config.metrics.stream("link");
@@ -423,6 +432,8 @@ impl Client {
         let mut client = LinkClient::new(channel);
         let request = self.call(session, ReceiverStream::new(rx));
         let pulse = Arc::clone(&session.pulse);
+        // The introduction was a word, though not on these calls.
+        pulse.is_alive();
         let task = tokio::spawn(async move {
             let mut heard = Box::pin(responses(client.heartbeats(request)));
             heartbeats(&pulse, &mut heard, &tx).await
@@ -468,6 +479,7 @@ async fn heartbeats(
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // A question is answered at once, and a few of them between two heartbeats.
     let mut extra = MOST_EXTRA;
+    let mut silence = std::pin::pin!(pulse.silence());
     loop {
         let speaks = tokio::select! {
             _ = tick.tick() => {
@@ -483,7 +495,7 @@ async fn heartbeats(
                 Some(Err(status)) => return End::Failed(status),
                 None => return End::PeerGone,
             },
-            () = pulse.silence() => return End::Silent,
+            () = &mut silence => return End::Silent,
             what = pulse.divergence() => return End::Diverged(what),
         };
         if speaks && let Err(end) = outbox.put(pulse.heartbeat()) {

@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use imbl::OrdMap;
 use mesh_delta::{Name, Version};
 use mesh_model::{
     Key, MeshName, Resource, ResourceName, ResourceType, Spec, Timestamp, ZoneName, cluster,
@@ -140,14 +139,10 @@ impl Intake {
         plan
     }
 
-    /// The names and versions of what the store holds of the sender's, as the sender gave them.
-    /// What was changed on arrival has another version here, and is sent again.
-    pub(crate) fn held(&self, snapshot: &Snapshot, ty: ResourceType) -> OrdMap<Name, Version> {
-        snapshot
-            .list(ty)
-            .filter(|resource| self.owns(resource))
-            .map(|resource| wire::as_received(resource))
-            .collect()
+    /// The name and version of a resource of the sender's, as the sender gave them. What was
+    /// changed on arrival has another version here, and is sent again.
+    pub(crate) fn held(&self, resource: &Resource) -> Option<(Name, Version)> {
+        self.owns(resource).then(|| wire::as_received(resource))
     }
 
     /// The key under which a stream name is stored here; `None` for a name that is none.

@@ -26,7 +26,11 @@ use crate::metrics::Metrics;
 /// How often a zone says a heartbeat.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(2);
 /// After so long without a word the other end counts as gone.
-pub(crate) const SILENCE: Duration = Duration::from_secs(5);
+const SILENCE: Duration = Duration::from_secs(5);
+/// The same before the first heartbeat: an end that has much to do when it starts is not dead.
+const FIRST_SILENCE: Duration = Duration::from_secs(30);
+/// An end that looks so much too late was held up itself, and has yet to read what came meanwhile.
+const HELD_UP: Duration = Duration::from_millis(500);
 /// How many answers back a heartbeat can be compared.
 const MOST_STATES: usize = 128;
 /// A heartbeat that is so much later than another was said after everything that had been read
@@ -49,12 +53,20 @@ pub(crate) struct Pulse {
     sends: &'static str,
     receives: &'static str,
     /// When the other end was heard last.
-    heard: watch::Sender<Instant>,
+    heard: watch::Sender<Heard>,
     /// Told when the ends differ and the connection is to be made anew.
     diverged: watch::Sender<Option<String>>,
     state: Mutex<State>,
     repairs: Arc<Mutex<Repairs>>,
     metrics: Metrics,
+}
+
+/// The last word of the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Heard {
+    at: Instant,
+    /// How long it may be the last one.
+    patience: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -213,7 +225,10 @@ impl Pulse {
             zone,
             sends,
             receives,
-            heard: watch::Sender::new(Instant::now()),
+            heard: watch::Sender::new(Heard {
+                at: Instant::now(),
+                patience: FIRST_SILENCE,
+            }),
             diverged: watch::Sender::new(None),
             state: Mutex::default(),
             repairs,
@@ -223,18 +238,28 @@ impl Pulse {
 
     /// Something came from the other end.
     pub(crate) fn is_alive(&self) {
-        self.heard.send_replace(Instant::now());
+        self.heard.send_modify(|heard| heard.at = Instant::now());
     }
 
-    /// Resolves once nothing came from the other end for too long.
+    /// Resolves once nothing came from the other end for too long. One future is to see all of a
+    /// connection: it remembers when this end was held up.
     pub(crate) async fn silence(&self) {
         let mut heard = self.heard.subscribe();
+        let mut since = Instant::now();
         loop {
-            let last = *heard.borrow_and_update();
+            let Heard { at, patience } = *heard.borrow_and_update();
+            let deadline = at.max(since) + patience;
             tokio::select! {
-                () = tokio::time::sleep_until(last + SILENCE) => return,
+                biased;
                 // The sender is in `self`.
-                _ = heard.changed() => {}
+                _ = heard.changed() => continue,
+                () = tokio::time::sleep_until(deadline) => {}
+            }
+            let now = Instant::now();
+            if now > deadline + HELD_UP {
+                since = now;
+            } else if heard.borrow().at == at {
+                return;
             }
         }
     }
@@ -265,7 +290,7 @@ impl Pulse {
         let repairs = self.repairs.lock();
         LinkStatus {
             zone: self.zone.clone(),
-            silent_for: self.heard.borrow().elapsed(),
+            silent_for: self.heard.borrow().at.elapsed(),
             down,
             up,
             differences: repairs.found,
@@ -333,8 +358,11 @@ impl Pulse {
     /// Takes in what the other end said. Whether there is something to say before the next
     /// heartbeat is due.
     pub(crate) fn hear(&self, heartbeat: link::Heartbeat) -> bool {
-        self.is_alive();
         let now = Instant::now();
+        self.heard.send_replace(Heard {
+            at: now,
+            patience: SILENCE,
+        });
         let mut state = self.state.lock();
         self.metrics.lag(&self.zone, self.sends, &self.lag(&state));
         if let Some(lag) = heartbeat.lag {
@@ -452,7 +480,59 @@ fn root(digests: &Digests) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use tokio::time::{advance, sleep, timeout};
+
     use super::*;
+
+    fn pulse() -> Pulse {
+        let repairs = Arc::default();
+        Pulse::new(End::Global, "east".into(), repairs, Metrics::default())
+    }
+
+    /// When the other end counts as gone, from now on.
+    async fn gone_after(silence: impl Future<Output = ()>) -> Duration {
+        let start = Instant::now();
+        silence.await;
+        start.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_that_said_no_heartbeat_yet_has_more_time() {
+        let pulse = pulse();
+        assert_eq!(gone_after(pulse.silence()).await.as_secs(), 30);
+        let pulse = self::pulse();
+        sleep(Duration::from_secs(10)).await;
+        pulse.hear(link::Heartbeat::default());
+        assert_eq!(gone_after(pulse.silence()).await.as_secs(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_held_up_itself_listens_once_more() {
+        let pulse = pulse();
+        pulse.hear(link::Heartbeat::default());
+        let mut silence = pin!(pulse.silence());
+        assert!(timeout(Duration::ZERO, &mut silence).await.is_err());
+        // As a process that was stopped for a minute sees it.
+        advance(Duration::from_secs(60)).await;
+        assert_eq!(gone_after(silence).await.as_secs(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_just_heard_is_not_gone_however_late_one_looks() {
+        let pulse = pulse();
+        for _ in 0..64 {
+            pulse.hear(link::Heartbeat::default());
+            let mut silence = pin!(pulse.silence());
+            assert!(timeout(Duration::ZERO, &mut silence).await.is_err());
+            advance(SILENCE + Duration::from_millis(100)).await;
+            pulse.is_alive();
+            // The timer and the word are both there when this end is polled.
+            let early = timeout(Duration::from_secs(4), &mut silence).await;
+            assert!(early.is_err());
+        }
+    }
 
     #[test]
     fn a_difference_that_comes_back_is_not_chased() {

@@ -444,7 +444,7 @@ impl KdsSyncService for Server {
                     store: Arc::clone(&inner.config.store),
                     outbox: tx,
                     pulse,
-                    abilities: peer.abilities,
+                    lists_rejections: &AtomicBool::new(peer.abilities.rejections),
                     resume: if peer.abilities.resume && peer.up_naming == Naming::Hashed {
                         Resume::Versions
                     } else {

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
+use imbl::OrdMap;
 use mesh_delta::{
-    Holder, Mode, Nonce, Prefix, Receiver, Rejection, Resume, ResumeError, Verdict, WILDCARD,
+    Holder, Mode, Name, Nonce, Prefix, Receiver, Rejection, Resume, ResumeError, Verdict, Version,
+    WILDCARD,
 };
 use mesh_model::{Key, ResourceType};
 use mesh_proto::core::Node;
@@ -23,7 +25,7 @@ use super::{CHUNK, End, Outbox};
 use crate::convert::{self, Nacks};
 use crate::intake::{Delivery, Intake, Refused};
 use crate::kind::Kind;
-use crate::peer::{Abilities, NodeInfo};
+use crate::peer::NodeInfo;
 use crate::pulse::Pulse;
 
 /// How often the last answers are repeated towards a stock peer.
@@ -31,6 +33,8 @@ const REPEAT: Duration = Duration::from_secs(10);
 /// How many bytes of responses may wait for the rest of them. It is what a zone took in one
 /// message before there were chunks.
 const LARGEST_RESPONSES: usize = 256 << 20;
+/// After how many stored resources other tasks have their turn.
+const BREATH: usize = 256;
 /// What a peer may ask about in any case.
 const FEW: usize = 1000;
 /// How often a response is planned anew because another writer was faster.
@@ -88,8 +92,8 @@ pub(crate) struct Receiving<'a, G> {
     pub(crate) store: SharedStore,
     /// Where requests go.
     pub(crate) outbox: mpsc::Sender<DeltaDiscoveryRequest>,
-    /// What the peer can do beyond Kuma's protocol.
-    pub(crate) abilities: Abilities,
+    /// Whether the peer reads rejections by name, as soon as that is known.
+    pub(crate) lists_rejections: &'a AtomicBool,
     /// Whether what is held is offered to the peer, which then says only what differs.
     pub(crate) resume: Resume,
     /// Whether the peer is a stock control plane, as soon as that is known: its answers are
@@ -142,7 +146,7 @@ impl<G: Gate> Receiving<'_, G> {
         inbound: &mut (impl Stream<Item = Result<DeltaDiscoveryResponse, Status>> + Unpin),
     ) -> Result<std::convert::Infallible, End> {
         let mut receiver = Receiver::new();
-        self.subscribe(&mut receiver)?;
+        self.subscribe(&mut receiver).await?;
         let mut held: Vec<Held> = Vec::new();
         let mut snapshots = self.store.watch();
         let mut repeat = tokio::time::interval(REPEAT);
@@ -211,16 +215,17 @@ impl<G: Gate> Receiving<'_, G> {
     }
 
     /// Asks for every type, saying what is held of it if the peer reads that.
-    fn subscribe(&mut self, receiver: &mut Receiver<Kind>) -> Result<(), End> {
+    async fn subscribe(&mut self, receiver: &mut Receiver<Kind>) -> Result<(), End> {
         let introduction = self.node.to_node();
-        let snapshot = self.store.snapshot();
-        let held = self.kinds.iter().map(|kind| {
-            // The deployment's identity is always said in full: everything else waits for it.
-            let is_offered =
-                self.resume == Resume::Versions && kind.resource_type() != ResourceType::Config;
-            let held = is_offered.then(|| self.intake.held(&snapshot, kind.resource_type()));
-            (*kind, held.unwrap_or_default())
-        });
+        if self.resume == Resume::Versions {
+            // Who this is does not wait for what is held, which takes a while to find out.
+            self.outbox.put(DeltaDiscoveryRequest {
+                node: Some(introduction.clone()),
+                ..DeltaDiscoveryRequest::default()
+            })?;
+            tokio::task::yield_now().await;
+        }
+        let held = self.held().await;
         for mut request in receiver.subscriptions(held, self.resume) {
             let kind = request.ty;
             let held = std::mem::take(&mut request.initial_versions);
@@ -235,6 +240,28 @@ impl<G: Gate> Receiving<'_, G> {
             self.outbox.put(request)?;
         }
         Ok(())
+    }
+
+    /// What is held of every type, as far as it is offered to the peer.
+    async fn held(&mut self) -> Vec<(Kind, OrdMap<Name, Version>)> {
+        let snapshot = self.store.snapshot();
+        let mut all = Vec::with_capacity(self.kinds.len());
+        for kind in &self.kinds {
+            let ty = kind.resource_type();
+            let mut held = OrdMap::new();
+            // The deployment's identity is always said in full: everything else waits for it.
+            if self.resume == Resume::Versions && ty != ResourceType::Config {
+                for (n, resource) in snapshot.list(ty).enumerate() {
+                    held.extend(self.intake.held(resource));
+                    // Others want to be heard too, above all when all peers come at once.
+                    if n % BREATH == BREATH - 1 {
+                        tokio::task::yield_now().await;
+                    }
+                }
+            }
+            all.push((*kind, held));
+        }
+        all
     }
 
     /// Tells the peer more about what is held where that differs from what it offers.
@@ -413,7 +440,7 @@ impl<G: Gate> Receiving<'_, G> {
         // What it asks for from now on would be about another state.
         self.memory.holders.remove(&kind);
         let is_ack = answer.error.is_none();
-        let nacks = if self.abilities.rejections {
+        let nacks = if self.lists_rejections.load(Ordering::Relaxed) {
             Nacks::Listed
         } else {
             Nacks::Text
@@ -426,5 +453,50 @@ impl<G: Gate> Receiving<'_, G> {
             self.memory.answers.remove(&kind);
         }
         self.outbox.put(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{poll, stream};
+    use mesh_store::Memory as MemoryStore;
+
+    use super::*;
+    use crate::peer::own_features;
+
+    #[tokio::test]
+    async fn who_this_is_comes_before_what_is_held() {
+        let node = NodeInfo {
+            id: "east".into(),
+            features: own_features(),
+            ..NodeInfo::default()
+        };
+        let (outbox, mut inbox) = mpsc::channel(64);
+        let receiving = Receiving {
+            node: &node,
+            kinds: Kind::down().collect(),
+            intake: Intake::FromGlobal,
+            gate: Open,
+            store: Arc::new(MemoryStore::new()),
+            outbox,
+            lists_rejections: &AtomicBool::new(true),
+            resume: Resume::Versions,
+            is_stock_peer: &AtomicBool::new(false),
+            pulse: None,
+            on_applied: &mut |_| {},
+            memory: Memory::default(),
+        };
+        let run = receiving.run(stream::pending());
+        tokio::pin!(run);
+        assert!(poll!(&mut run).is_pending());
+        let first = inbox.try_recv().unwrap();
+        assert_eq!(NodeInfo::from_node(first.node.as_ref().unwrap()), node);
+        assert_eq!(first.type_url, "");
+        assert!(inbox.try_recv().is_err(), "the rest comes later");
+        assert!(poll!(&mut run).is_pending());
+        let types = std::iter::from_fn(|| inbox.try_recv().ok());
+        let types: Vec<String> = types.map(|request| request.type_url).collect();
+        let kinds = Kind::down().map(|kind| kind.to_string());
+        assert_eq!(types, kinds.collect::<Vec<_>>());
     }
 }

@@ -141,6 +141,9 @@ impl Sending<'_> {
             tokio::select! {
                 message = inbound.next() => {
                     let request = message.ok_or(End::PeerGone)?.map_err(End::Failed)?;
+                    if let Some(pulse) = &self.pulse {
+                        pulse.is_alive();
+                    }
                     self.take(peer, request, start)?;
                 }
                 changed = snapshots.changed() => {
@@ -279,6 +282,10 @@ impl Sending<'_> {
         start: Instant,
     ) -> Result<(), End> {
         self.checked_node(&request)?;
+        // One of ours may say who it is before it knows what to ask for.
+        if request.type_url.is_empty() {
+            return Ok(());
+        }
         // A type of another release: staying silent leaves what the peer holds of it alone.
         let Some(kind) = Kind::from_type_url(&request.type_url).filter(|k| self.kinds.contains(k))
         else {

@@ -146,12 +146,36 @@ async fn what_changes_and_what_is_refused_is_no_difference() {
     drop(zone);
 }
 
+/// Whether a heartbeat of the global reached the zone on its connection.
+fn hears(zone: &Zone) -> bool {
+    zone.client
+        .link()
+        .is_some_and(|link| link.down.revision > 0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_global_that_says_late_who_it_is_hears_heartbeats_all_the_same() {
+    let global = Global::start().await;
+    let tamper = Tamper::start(global.address).await;
+    tamper.hold_up(true);
+    let zone = Zone::start("east", tamper.address);
+    // As a stock one, since it does not say that it is one of ours.
+    zone.state("following", |s| *s == State::Following).await;
+    assert!(zone.client.link().is_none());
+    tamper.hold_up(false);
+    until("the zone hears heartbeats", || hears(&zone)).await;
+    let said = global.book.said.lock();
+    let opened = said.iter().filter(|s| **s == "opened east east-1");
+    assert_eq!(opened.count(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_on_which_nothing_passes_is_cut_at_both_ends() {
     let global = Global::start().await;
     let relay = Relay::start(global.address).await;
     let zone = Zone::start("east", relay.address);
     zone.state("following", |s| *s == State::Following).await;
+    until("the zone hears heartbeats", || hears(&zone)).await;
     relay.silence();
     let silent = Instant::now();
     let cut = zone.state("cut", |s| matches!(s, State::Cut { .. })).await;

@@ -14,6 +14,7 @@ use mesh_proto::mesh::kds_sync_service_client::KdsSyncServiceClient;
 use mesh_proto::mesh::kds_sync_service_server::{KdsSyncService, KdsSyncServiceServer};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status, Streaming};
@@ -28,6 +29,8 @@ pub(crate) struct Tamper {
     global: Channel,
     down: Arc<Mutex<Option<Lie>>>,
     up: Arc<Mutex<Option<Lie>>>,
+    /// Whether the zone is kept from hearing what the global says on the up stream.
+    is_held: watch::Sender<bool>,
 }
 
 impl Tamper {
@@ -39,6 +42,7 @@ impl Tamper {
             global: endpoint.connect().await.unwrap(),
             down: Arc::default(),
             up: Arc::default(),
+            is_held: watch::Sender::new(false),
         };
         let sync = KdsSyncServiceServer::new(tamper.clone());
         let link = LinkServer::new(tamper.clone());
@@ -60,6 +64,11 @@ impl Tamper {
     /// Tells the global something else, once.
     pub(crate) fn lie_up(&self, lie: Lie) {
         *self.up.lock() = Some(lie);
+    }
+
+    /// Keeps what the global says on the up stream, or lets it through.
+    pub(crate) fn hold_up(&self, is_held: bool) {
+        self.is_held.send_replace(is_held);
     }
 
     pub(crate) fn has_lied(&self) -> bool {
@@ -119,7 +128,15 @@ impl KdsSyncService for Tamper {
         let lie = Arc::clone(&self.up);
         let request = onward(request, move |response| told(&lie, response));
         let answers = client.zone_to_global_sync(request).await?;
-        Ok(Response::new(answers.into_inner().boxed()))
+        let is_held = self.is_held.subscribe();
+        let answers = answers.into_inner().then(move |answer| {
+            let mut is_held = is_held.clone();
+            async move {
+                drop(is_held.wait_for(|is_held| !is_held).await);
+                answer
+            }
+        });
+        Ok(Response::new(answers.boxed()))
     }
 }
 
