@@ -93,10 +93,18 @@ pub(super) fn open(folder: &Path) -> io::Result<()> {
 pub(super) fn load(folder: &Path) -> io::Result<BTreeMap<Id, Arc<Certificate>>> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
+        let path = match entry {
+            Ok(entry) => entry.path(),
+            Err(error) => {
+                tracing::warn!(%error, "cannot list all of {}", folder.display());
+                continue;
+            }
+        };
         if path.extension().is_some_and(|end| end == UNFINISHED) {
-            // Left by a crash.
-            fs::remove_file(&path)?;
+            // Left by a crash. If it stays, the next one of its name overwrites it.
+            if let Err(error) = fs::remove_file(&path) {
+                tracing::warn!(%error, "cannot remove {}", path.display());
+            }
             continue;
         }
         match read(&path) {
