@@ -249,6 +249,9 @@ async fn serve(
     inner.refusals.lock().remove(&introduction.node_id);
     let span = tracing::info_span!("ads", dataplane = %registration.key());
     let dialect = Dialect::of(&first);
+    let latest = inner.config.store.watch().borrow().clone();
+    inner.views.at(&latest);
+    inner.config.certificates.settled().await;
     let stream = OpenStream::new(inner, registration, introduction, token, dialect, outbox);
     stream.drive(first, inbound).instrument(span).await
 }

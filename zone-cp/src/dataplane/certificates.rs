@@ -1,9 +1,12 @@
 //! The certificates of gateways: those that are written now, and the last good ones.
 //!
 //! [`Certificates::follow`] runs wherever the zone's view is brought up to date, and puts what
-//! is known of each source into it. [`Certificates::run`] does what takes time: it looks at
-//! files, waits for certificates to expire and keeps the good ones on disk; when it has news,
-//! streams are woken, and the first of them follows again.
+//! is known of each source into it, without waiting. [`Certificates::run`] does what takes time:
+//! it looks at files, waits for certificates to expire and keeps the good ones on disk; when it
+//! has news, streams are woken, and the first of them follows again.
+//!
+//! A resource that names a file of which nothing is known yet comes into the view when it has
+//! been read, or that takes too long; until then the view has what was there before.
 //!
 //! **Invariant:** a certificate that was good goes only when its gateway no longer names its
 //! source, or a better one comes; not with a bad edit, a lost file or a restart.
@@ -11,27 +14,30 @@
 mod files;
 mod judge;
 mod keep;
+mod state;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_model::{Key, MeshName, ResourceType, Timestamp};
+use mesh_model::{Key, Resource, Timestamp};
 use mesh_runtime::clock;
 use mesh_runtime::shutdown::Shutdown;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
-use zone_translate::{Certificate, Known, Source, ZoneView};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
+use zone_translate::{Certificate, Source, ZoneView};
 
-use self::files::{Files, Read};
-use self::judge::{Id, judge};
+use self::files::{Found, Look};
+use self::judge::Id;
+use self::state::{State, Touched};
 
 /// How often files are looked at.
 ///
-/// A look is one `stat` for each file, so that a second costs nothing worth saving. It sees
+/// A look is a thread and one `stat` for each file: a second costs nothing worth saving. It sees
 /// what notifications of a file system miss: mounts over the network, folders that come later,
 /// and links that are exchanged further up the path, which is how Kubernetes replaces Secrets.
 const LOOK: Duration = Duration::from_secs(1);
@@ -47,86 +53,31 @@ pub struct Certificates {
     /// Where good ones are kept; nowhere if that did not work out.
     folder: Option<PathBuf>,
     now: fn() -> Timestamp,
+    look: Look,
     state: Mutex<State>,
-    /// There is something to do for [`Self::run`].
+    /// There are files that nobody has looked at, or other dates.
     work: Notify,
+    /// There is something to keep.
+    work_on_disk: Notify,
     /// Counts the times that following again makes a difference.
     news: watch::Sender<u64>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    entries: BTreeMap<Id, Entry>,
-    /// Of an earlier run, until their sources are named again.
-    leftovers: BTreeMap<Id, Arc<Certificate>>,
-    /// The files that the view has, for which mesh.
-    named: BTreeSet<(MeshName, String)>,
-    files: Files,
-    /// Files that have changed since the last look of [`Certificates::follow`].
-    read: BTreeMap<String, Read>,
-    /// A certificate has come to one of its dates.
-    is_due: bool,
-    /// What the disk does not show yet.
-    unkept: BTreeMap<Id, Option<Arc<Certificate>>>,
-}
-
-/// A source that gateways name.
-#[derive(Debug, Default)]
-struct Entry {
-    last_good: Option<Arc<Certificate>>,
-    known: Known,
-    again: Option<i64>,
-}
-
-/// What changed in a view since it was followed last.
-#[derive(Debug, Default)]
-pub(crate) struct Touched {
-    gateways: bool,
-    /// What may name files.
-    files: bool,
-    secrets: BTreeSet<Id>,
-}
-
-impl Touched {
-    fn is_nothing(&self) -> bool {
-        !self.gateways && !self.files && self.secrets.is_empty()
-    }
-
-    /// Takes note of a changed resource.
-    pub(crate) fn note(&mut self, key: &Key) {
-        match (key.ty(), key.mesh()) {
-            (ResourceType::MeshGateway, _) => {
-                self.gateways = true;
-                self.files = true;
-            }
-            (ResourceType::ExternalService, _) => self.files = true,
-            (ResourceType::Secret, Some(mesh)) => {
-                let source = Source::Secret(key.name().to_string());
-                self.secrets.insert((mesh.clone(), source));
-            }
-            _ => {}
-        }
-    }
 }
 
 impl Certificates {
     /// Certificates that are kept in `folder`, and those that are there already.
     ///
-    /// If the folder cannot be used, that is logged, and a restart forgets them.
+    /// If the folder cannot be used, that is logged, and it is tried again with each certificate.
     pub fn open(folder: &Path) -> Self {
         let loaded = keep::open(folder).and_then(|()| keep::load(folder));
-        match loaded {
-            Ok(leftovers) => Self::new(Some(folder.to_owned()), leftovers, clock::now),
-            Err(error) => {
-                tracing::error!(
-                    %error,
-                    "cannot keep certificates in {}; until that is mended and this process \
-                     restarted, a restart forgets the last good ones",
-                    folder.display()
-                );
-                Self::new(None, BTreeMap::new(), clock::now)
-            }
-        }
+        let leftovers = loaded.unwrap_or_else(|error| {
+            tracing::error!(
+                %error,
+                "cannot read the certificates kept in {}, so they count as lost",
+                folder.display()
+            );
+            BTreeMap::new()
+        });
+        Self::new(Some(folder.to_owned()), leftovers, clock::now)
     }
 
     /// Certificates that a restart forgets.
@@ -143,11 +94,13 @@ impl Certificates {
         Self {
             folder,
             now,
+            look: files::look,
             state: Mutex::new(State {
                 leftovers,
                 ..State::default()
             }),
             work: Notify::new(),
+            work_on_disk: Notify::new(),
             news: watch::Sender::new(0),
         }
     }
@@ -157,23 +110,57 @@ impl Certificates {
         self.news.subscribe()
     }
 
-    /// Puts what is known of certificates into a view in which `touched` changed.
-    pub(crate) fn follow(&self, view: &mut ZoneView, touched: Touched) {
+    /// Ends when no resource waits for its files, which takes no longer than reading may.
+    ///
+    /// What a proxy is offered first is everything it has: without its listeners, it would close
+    /// those that it still serves.
+    pub(crate) async fn settled(&self) {
+        let mut news = self.news();
+        let settled = async {
+            while !self.state.lock().is_settled() {
+                // It never ends before the service does.
+                let _ = news.changed().await;
+            }
+        };
+        let _ = tokio::time::timeout(2 * files::DEADLINE, settled).await;
+    }
+
+    /// Takes changes into a view, and what is known of certificates.
+    pub(crate) fn follow<'a>(
+        &self,
+        view: &mut ZoneView,
+        changes: impl IntoIterator<Item = (&'a Key, Option<&'a Arc<Resource>>)>,
+    ) {
         let mut state = self.state.lock();
         let state = &mut *state;
-        if touched.is_nothing() && state.read.is_empty() && !state.is_due {
+        let mut touched = Touched::default();
+        for (key, now) in changes {
+            state.take(view, key, now, &mut touched);
+        }
+        if touched.is_nothing() && state.changed.is_empty() && !state.is_due {
             return;
         }
-        let mut due = touched.secrets;
+        if touched.files {
+            state.want_files(view);
+        }
+        if state.release(view, &mut touched) {
+            state.want_files(view);
+        }
+        let mut due = std::mem::take(&mut touched.secrets);
         if touched.files {
             state.name_files(view);
         }
         if touched.gateways {
             state.name(view, &mut due);
         }
-        for (path, read) in std::mem::take(&mut state.read) {
+        for path in std::mem::take(&mut state.changed) {
+            let is_late = state.files.lateness(&path).is_some();
             for (mesh, _) in state.named.iter().filter(|(_, named)| *named == path) {
-                view.set_file(mesh, &path, Some(read.clone()));
+                let read = state.files.read(&path);
+                // What was read well before it hung stays.
+                if !is_late || read.is_some_and(Result::is_err) {
+                    view.set_file(mesh, &path, read.cloned());
+                }
                 due.insert((mesh.clone(), Source::File(path.clone())));
             }
         }
@@ -185,21 +172,33 @@ impl Certificates {
             state.judge(view, id, now);
         }
         self.work.notify_one();
+        self.work_on_disk.notify_one();
     }
 
     /// Looks at files, waits for dates and keeps good certificates, until shutdown.
     pub async fn run(self: Arc<Self>, shutdown: Shutdown) {
+        tokio::join!(self.watch(&shutdown), self.keep_on(&shutdown));
+    }
+
+    /// Looks at files and waits for dates. It never waits for a file.
+    async fn watch(&self, shutdown: &Shutdown) {
+        let (found, mut results) = mpsc::unbounded_channel();
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let leftovers = tokio::time::sleep(LEFTOVERS);
         tokio::pin!(leftovers);
         let mut has_leftovers = true;
         loop {
-            self.keep().await;
+            let deadline = self.state.lock().files.next_deadline();
             tokio::select! {
                 () = shutdown.wait() => break,
-                () = self.work.notified() => {}
-                _ = looks.tick() => self.look().await,
+                () = self.work.notified() => self.look_at(true, &found),
+                _ = looks.tick() => self.look_at(false, &found),
+                Some((path, found_there)) = results.recv() => {
+                    self.looked(path, found_there);
+                    self.look_at(true, &found);
+                }
+                () = at(deadline) => self.find_late(),
                 () = self.next_date() => {
                     self.state.lock().is_due = true;
                     self.tell();
@@ -207,10 +206,24 @@ impl Certificates {
                 () = &mut leftovers, if has_leftovers => {
                     has_leftovers = false;
                     self.state.lock().forget_leftovers();
+                    self.work_on_disk.notify_one();
                 }
             }
         }
-        self.keep().await;
+    }
+
+    /// Keeps good certificates, and what could not be kept again and again.
+    async fn keep_on(&self, shutdown: &Shutdown) {
+        let mut has_failed = false;
+        loop {
+            let again = (!self.keep(&mut has_failed).await).then(|| Instant::now() + LOOK);
+            tokio::select! {
+                () = shutdown.wait() => break,
+                () = self.work_on_disk.notified(), if again.is_none() => {}
+                () = at(again) => {}
+            }
+        }
+        self.keep(&mut has_failed).await;
     }
 
     fn tell(&self) {
@@ -233,159 +246,97 @@ impl Certificates {
         }
     }
 
-    /// Reads the files that have changed.
-    async fn look(&self) {
-        let files = self.state.lock().files.clone();
-        if files.is_empty() {
-            return;
-        }
-        let looked = tokio::task::spawn_blocking(move || files.look()).await;
-        let Ok(changed) = looked else { return };
-        if changed.is_empty() {
-            return;
-        }
+    /// Begins looks, each on a thread of its own: neither the runtime nor the end of the process
+    /// waits for one that hangs.
+    fn look_at(&self, only_new: bool, found: &mpsc::UnboundedSender<(String, Found)>) {
         let mut state = self.state.lock();
-        for (path, seen, read) in changed {
-            if state.files.set(&path, seen) {
-                state.read.insert(path, read);
+        state.files.ask(Instant::now(), only_new);
+        let begun = state.files.begin();
+        drop(state);
+        for (path, before) in begun {
+            let (look, results, name) = (self.look, found.clone(), path.clone());
+            let on_thread = move || {
+                let found = look(&path, before.as_ref());
+                // Nobody is there any more after shutdown.
+                let _ = results.send((path, found));
+            };
+            let thread = std::thread::Builder::new().name("file".to_owned());
+            if let Err(error) = thread.spawn(on_thread) {
+                let _ = found.send((name, files::not_begun(&error)));
             }
         }
+    }
+
+    fn looked(&self, path: String, found: Found) {
+        let mut state = self.state.lock();
+        if state.files.end(&path, found) {
+            state.changed.insert(path);
+            drop(state);
+            self.tell();
+        }
+    }
+
+    fn find_late(&self) {
+        let mut state = self.state.lock();
+        let late = state.files.take_late(Instant::now());
+        for path in &late {
+            tracing::warn!("the file {path} hangs: looking at it has not ended yet");
+        }
+        state.changed.extend(late);
         drop(state);
         self.tell();
     }
 
-    /// Brings the disk up to date.
-    async fn keep(&self) {
+    /// Brings the disk up to date; `false` if that has to be tried again.
+    async fn keep(&self, has_failed: &mut bool) -> bool {
         let unkept = std::mem::take(&mut self.state.lock().unkept);
         let Some(folder) = self.folder.clone().filter(|_| !unkept.is_empty()) else {
-            return;
+            return true;
         };
         let write = move || {
+            let mut failed = BTreeMap::new();
+            let mut reason = None;
             for (id, certificate) in unkept {
-                let written = match &certificate {
+                let written = keep::open(&folder).and_then(|()| match &certificate {
                     Some(certificate) => keep::store(&folder, &id, certificate),
                     None => keep::remove(&folder, &id),
-                };
+                });
                 if let Err(error) = written {
-                    tracing::error!(
-                        %error,
-                        "cannot keep the certificate of {:?} in {}; a restart forgets it",
+                    reason = Some(format!(
+                        "cannot keep the certificate of {:?} in {}: {error}",
                         id.1,
                         folder.display()
-                    );
+                    ));
+                    failed.insert(id, certificate);
                 }
             }
+            (failed, reason)
         };
         // It ends with an error only if it panicked, which the runtime has reported.
-        let _ = tokio::task::spawn_blocking(write).await;
-    }
-}
-
-impl State {
-    /// Takes up the sources that gateways name, and drops those that they do not any more.
-    fn name(&mut self, view: &mut ZoneView, due: &mut BTreeSet<Id>) {
-        let named = view.certificate_sources();
-        let gone: Vec<Id> = self
-            .entries
-            .keys()
-            .filter(|id| !named.contains(id))
-            .cloned()
-            .collect();
-        for id in gone {
-            self.entries.remove(&id);
-            view.set_certificate(&id.0, &id.1, None);
-            self.unkept.insert(id, None);
+        let (failed, reason) = tokio::task::spawn_blocking(write).await.unwrap_or_default();
+        let mut state = self.state.lock();
+        for (id, certificate) in failed {
+            // There may be a newer one.
+            state.unkept.entry(id).or_insert(certificate);
         }
-        for id in named {
-            // The text of an inline one may have changed with its gateway.
-            let is_inline = matches!(id.1, Source::Inline { .. });
-            let is_new = !self.entries.contains_key(&id);
-            if is_new {
-                let entry = Entry {
-                    last_good: self.leftovers.remove(&id),
-                    ..Entry::default()
-                };
-                self.entries.insert(id.clone(), entry);
-            }
-            if is_new || is_inline {
-                due.insert(id);
-            }
-        }
-    }
-
-    /// Reads the files that are named from now on, and lets go of the others.
-    ///
-    /// At once, although reading may wait for a disk: a gateway that comes back after a restart
-    /// is not to lose its listener until the file is read.
-    fn name_files(&mut self, view: &mut ZoneView) {
-        let named = view.certificate_files();
-        for (mesh, path) in self.named.difference(&named) {
-            view.set_file(mesh, path, None);
-            self.files.release(path);
-        }
-        for (mesh, path) in named.difference(&self.named) {
-            let read = self.files.acquire(path);
-            view.set_file(mesh, path, Some(read));
-        }
-        self.named = named;
-    }
-
-    /// Decides what is used of a source. The view stays as it is if that is what it was.
-    fn judge(&mut self, view: &mut ZoneView, id: Id, now: i64) {
-        let Some(entry) = self.entries.get_mut(&id) else {
-            return;
-        };
-        let (mesh, source) = &id;
-        let written = view.read_certificate(mesh, source);
-        let judgement = judge(source, written, entry.last_good.as_ref(), now);
-        entry.again = judgement.again;
-        let known = judgement.known;
-        if !is_same(&known, &entry.known) {
-            if let Some(problem) = known.problem.as_ref()
-                && entry.known.problem.as_ref() != Some(problem)
-            {
-                tracing::warn!(mesh = %mesh, "{problem}");
-            }
-            entry.known = known.clone();
-            view.set_certificate(mesh, source, Some(known.clone()));
-        }
-        let Some(good) = known.certificate.filter(|_| judgement.is_good) else {
-            return;
-        };
-        if !entry
-            .last_good
-            .as_ref()
-            .is_some_and(|last| last.is_same(&good))
+        drop(state);
+        if let Some(reason) = &reason
+            && !*has_failed
         {
-            entry.last_good = Some(Arc::clone(&good));
-            self.unkept.insert(id, Some(good));
+            tracing::error!("{reason}; it is tried again, and until then a restart forgets it");
         }
-    }
-
-    /// The next date of a certificate; none while nobody has looked at the last one.
-    fn next_date(&self) -> Option<i64> {
-        if self.is_due {
-            return None;
+        if reason.is_none() && *has_failed {
+            tracing::info!("certificates can be kept on disk again");
         }
-        self.entries.values().filter_map(|entry| entry.again).min()
-    }
-
-    fn forget_leftovers(&mut self) {
-        // A zone that has no gateways at all has not heard of them yet.
-        if self.entries.is_empty() {
-            return;
-        }
-        let leftovers = std::mem::take(&mut self.leftovers);
-        self.unkept
-            .extend(leftovers.into_keys().map(|id| (id, None)));
+        *has_failed = reason.is_some();
+        reason.is_none()
     }
 }
 
-fn is_same(a: &Known, b: &Known) -> bool {
-    let certificates = match (&a.certificate, &b.certificate) {
-        (Some(a), Some(b)) => a.is_same(b),
-        (None, None) => true,
-        _ => false,
-    };
-    certificates && a.problem == b.problem
+/// Ends at a moment, if there is one.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
 }

@@ -6,7 +6,7 @@ use mesh_store::Snapshot;
 use parking_lot::Mutex;
 use zone_translate::ZoneView;
 
-use super::certificates::{Certificates, Touched};
+use super::certificates::Certificates;
 
 /// The view of one store.
 #[derive(Debug)]
@@ -30,18 +30,20 @@ impl Views {
     pub(crate) fn at(&self, latest: &Snapshot) -> ZoneView {
         let mut state = self.state.lock();
         let (source, view) = &mut *state;
-        let mut touched = Touched::default();
-        if latest.revision() > source.revision() {
-            for change in latest.changes_since(source) {
-                if change.is_of_content() {
-                    view.apply(change.key(), change.new_resource());
-                    touched.note(change.key());
-                }
-            }
+        let is_later = latest.revision() > source.revision();
+        let changes: Vec<_> = if is_later {
+            let changes = latest.changes_since(source);
+            changes.filter(|change| change.is_of_content()).collect()
+        } else {
+            Vec::new()
+        };
+        let changes = changes.iter();
+        let changes = changes.map(|change| (change.key(), change.new_resource()));
+        self.certificates.follow(view, changes);
+        if is_later {
             view.set_revision(latest.revision().0);
             *source = latest.clone();
         }
-        self.certificates.follow(view, touched);
         view.clone()
     }
 }
