@@ -87,10 +87,10 @@ impl RefusedRoutes {
             return;
         };
         loop {
-            tokio::select! {
-                () = self.is_unkept.notified() => {}
-                () = shutdown.wait() => return,
-            }
+            let is_last = tokio::select! {
+                () = self.is_unkept.notified() => false,
+                () = shutdown.wait() => true,
+            };
             let entries: Vec<(Key, Refused)> = {
                 let entries = self.entries.lock();
                 let entries = entries.iter();
@@ -108,11 +108,14 @@ impl RefusedRoutes {
                 Ok((Ok(()), _)) => {}
                 Err(error) => tracing::warn!("cannot keep which routes Envoys refused: {error}"),
             }
+            if is_last {
+                return;
+            }
         }
     }
 
-    /// Writes a route down that is so in `snapshot`.
-    pub(crate) fn put(&self, refused: Refused, snapshot: &Snapshot) {
+    /// Writes a route down that is so in the store at revision `at`.
+    pub(crate) fn put(&self, refused: Refused, at: Revision) {
         let key = refused.route.key().clone();
         let mut entries = self.entries.lock();
         let known = entries.get(&key).map(|(_, known)| known);
@@ -127,13 +130,14 @@ impl RefusedRoutes {
             };
             tracing::warn!(resource = %key, "Envoy refuses a route, and {rest}: {}", refused.words);
         }
-        entries.insert(key, (snapshot.revision(), refused));
+        entries.insert(key, (at, refused));
         drop(entries);
         self.is_unkept.notify_one();
         self.news.send_replace(());
     }
 
-    /// What to hold back of a mesh, as it is in `snapshot`.
+    /// What to hold back of a mesh, as it is in `snapshot` or, because views may be ahead of it,
+    /// later.
     pub(crate) fn held(
         &self,
         mesh: Option<&MeshName>,
@@ -153,7 +157,10 @@ impl RefusedRoutes {
         }
         let of_mesh = entries.iter().filter(|(key, _)| key.mesh() == mesh);
         of_mesh
-            .filter(|(key, (_, refused))| snapshot.get(key).is_some_and(|route| refused.is(route)))
+            .filter(|(key, (at, refused))| {
+                *at > snapshot.revision()
+                    || snapshot.get(key).is_some_and(|route| refused.is(route))
+            })
             .map(|(key, (_, refused))| {
                 let held = HeldBack {
                     version: Some(refused.route.version()),

@@ -132,6 +132,9 @@ impl Translator {
             return None;
         }
 
+        if !before.is_same_but_routes(&now) {
+            self.held.surroundings += 1;
+        }
         let is_dataplane_new = self.take_dataplane(&now);
         let is_planned = before.gateways.ptr_eq(&now.gateways)
             && before.secrets.is_same(&now.secrets)

@@ -180,6 +180,15 @@ impl MeshView {
             && self.secrets.is_same(&other.secrets)
     }
 
+    /// Whether nothing but routes differs, as [`Self::is_same`] says it.
+    pub(crate) fn is_same_but_routes(&self, other: &Self) -> bool {
+        let with_routes = Self {
+            routes: other.routes.clone(),
+            ..self.clone()
+        };
+        with_routes.is_same(other)
+    }
+
     /// Whether something offers a service to proxies at `site`.
     pub(crate) fn has_service(&self, service: &str, site: &Site) -> bool {
         self.services.contains_key(service) || self.externals.has(service, site)

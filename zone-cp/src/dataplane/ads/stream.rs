@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_delta::{Event, Sender};
+use mesh_delta::{Event, Rejected, Sender};
 use mesh_model::{ResourceType, Timestamp};
 use mesh_proto::mesh::Finding as ProtoFinding;
 use mesh_runtime::clock;
@@ -210,12 +210,10 @@ impl<'a> OpenStream<'a> {
     fn settle(&mut self, latest: &mesh_store::Snapshot) -> bool {
         let mut has_changed = false;
         let book = &self.inner.config.refused_routes;
-        while self.trials.look(
-            |ty| standing(&self.sender, ty),
-            &self.translator,
-            book,
-            latest,
-        ) {
+        while self
+            .trials
+            .look(|ty| standing(&self.sender, ty), &self.translator, book)
+        {
             self.translate(latest);
             has_changed = true;
         }
@@ -348,13 +346,17 @@ impl<'a> OpenStream<'a> {
 }
 
 /// What became of the items of a type that are offered.
-fn standing(sender: &Sender<EnvoyType>, ty: EnvoyType) -> Standing {
+pub(super) fn standing(sender: &Sender<EnvoyType>, ty: EnvoyType) -> Standing {
     let of_type = sender.rejections().filter(|one| one.ty == ty);
     // Whatever the routes are, these are not taken.
     let (of_socket, refused): (Vec<_>, Vec<_>) =
         of_type.partition(|one| refusal::is_about_socket(&one.reason));
-    if let Some(refused) = refused.first() {
-        return Standing::Refused(Arc::clone(&refused.reason));
+    if let Some(first) = refused.first() {
+        let is_held = |one: &Rejected<EnvoyType>| sender.held_version(ty, &one.name).is_some();
+        return Standing::Refused {
+            words: Arc::clone(&first.reason),
+            is_held: refused.iter().any(is_held),
+        };
     }
     let status = sender.status(ty);
     if status.subscribed.is_some() && status.outstanding == of_socket.len() {

@@ -6,6 +6,9 @@
 //! book. A suspect that is held back is not gone: the version that Envoy has taken before stays.
 //! The same goes for routes of TCP and TLS listeners, which are part of the listener.
 //!
+//! An Envoy that comes with routes of an earlier stream serves them. Nobody knows which they are,
+//! so few are left out until it takes something; rather than more, it keeps what it has.
+//!
 //! A cluster that Envoy refuses and has no older version of is withdrawn, so that routes need not
 //! wait for it: requests that they send there are answered with 500, the others go through.
 
@@ -14,7 +17,7 @@ use std::sync::Arc;
 
 use mesh_delta::{Name, Rejected, Sender};
 use mesh_model::{Resource, ResourceName};
-use mesh_store::Snapshot;
+use mesh_store::{Revision, Snapshot};
 use zone_translate::{Content, EnvoyType, HeldBack, Translator, ZoneView};
 
 use super::bisect::{Bisection, End};
@@ -31,8 +34,13 @@ const MAX_WORDS: usize = 1024;
 /// What became of the items of one type that are offered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// One of them is refused, with these words.
-    Refused(Arc<str>),
+    /// One of them is refused.
+    Refused {
+        /// Why, in the proxy's words.
+        words: Arc<str>,
+        /// Whether the proxy goes on with another version of it.
+        is_held: bool,
+    },
     /// All are held by the proxy.
     Taken,
     /// Neither yet.
@@ -48,8 +56,13 @@ pub(super) struct Trials {
     search: Option<Search>,
     /// Clusters that were refused and are not held, as long as they do not change.
     withdrawn: BTreeMap<Name, Rejected<EnvoyType>>,
-    /// Types that are refused whatever routes they hold, until one is taken.
-    hopeless: BTreeSet<EnvoyType>,
+    /// Types that are refused whatever routes they hold, with the plan for which that is so, until
+    /// one is taken.
+    hopeless: BTreeMap<EnvoyType, u64>,
+    /// What the book held back last.
+    booked: BTreeMap<ResourceName, HeldBack>,
+    /// Of the view that was seen last.
+    revision: Revision,
 }
 
 #[derive(Debug)]
@@ -58,6 +71,50 @@ struct Search {
     bisection: Bisection<ResourceName>,
     /// What stays in place of suspects while they are held back.
     instead: BTreeMap<ResourceName, Option<Arc<Resource>>>,
+    plan: u64,
+    surroundings: u64,
+}
+
+impl Search {
+    /// Takes note of what the book holds back otherwise than before.
+    fn follow(
+        &mut self,
+        before: &BTreeMap<ResourceName, HeldBack>,
+        now: &BTreeMap<ResourceName, HeldBack>,
+    ) {
+        let names: BTreeSet<&ResourceName> = before.keys().chain(now.keys()).collect();
+        for name in names {
+            let held = now.get(name);
+            if held == before.get(name) {
+                continue;
+            }
+            let stays = self.instead.get(name).cloned().flatten();
+            let is_suspect = {
+                let trial = self.bisection.trial().iter();
+                trial.chain(self.bisection.left_out()).any(|s| s == name)
+            };
+            // Where the same stays in its place, the others are tried as before.
+            let is_same = is_suspect && held.is_some_and(|held| held.instead == stays);
+            let is_found = self.bisection.bad().iter().any(|(bad, _)| bad == name);
+            if !is_same {
+                self.bisection.disturbed();
+            }
+            if !is_found {
+                self.bisection.changed(name);
+            }
+        }
+    }
+
+    /// Takes note of what else translation depends on.
+    fn look_round(&mut self, translator: &Translator) {
+        if self.plan != translator.plan() {
+            self.bisection.disturbed();
+        } else if self.surroundings != translator.surroundings() {
+            self.bisection.doubt();
+        }
+        self.plan = translator.plan();
+        self.surroundings = translator.surroundings();
+    }
 }
 
 impl Trials {
@@ -89,26 +146,37 @@ impl Trials {
 
     /// Before the translator sees `view`: routes that change during a search are suspects.
     pub(super) fn before(&mut self, view: &ZoneView, translator: &Translator) {
+        self.revision = Revision(view.revision());
         let Some(search) = &mut self.search else {
             return;
         };
-        let content = translator.content();
+        let taken = self.taken.get(&search.ty);
         for name in translator.changed_routes(view) {
             search.bisection.changed(&name);
             let stays = search.instead.entry(name);
-            stays.or_insert_with_key(|name| content.route(name).cloned());
+            stays.or_insert_with_key(|name| taken.and_then(|t| t.route(name)).cloned());
         }
     }
 
     /// What the translator has to hold back.
     pub(super) fn held(
-        &self,
+        &mut self,
         book: &RefusedRoutes,
         translator: &Translator,
         snapshot: &Snapshot,
     ) -> BTreeMap<ResourceName, HeldBack> {
+        // What this proxy has taken stays, though another refused it.
+        let has_taken = |name: &ResourceName, held: &HeldBack| {
+            TYPES.iter().all(|ty| {
+                let taken = self.taken.get(ty).and_then(|taken| taken.route(name));
+                taken.is_some_and(|route| Some(route.version()) == held.version)
+            })
+        };
+        let mut book = book.held(translator.proxy().key().mesh(), snapshot);
+        book.retain(|name, held| !has_taken(name, held));
         let mut held = BTreeMap::new();
-        if let Some(search) = &self.search {
+        if let Some(search) = &mut self.search {
+            search.follow(&self.booked, &book);
             held.extend(search.bisection.left_out().map(|name| {
                 let instead = search.instead.get(name).cloned().flatten();
                 let suspect = HeldBack {
@@ -119,18 +187,8 @@ impl Trials {
                 (name.clone(), suspect)
             }));
         }
-        // What this proxy has taken stays, though another refused it.
-        let has_taken = |name: &ResourceName, held: &HeldBack| {
-            TYPES.iter().all(|ty| {
-                let taken = self.taken.get(ty).and_then(|taken| taken.route(name));
-                taken.is_some_and(|route| Some(route.version()) == held.version)
-            })
-        };
-        let book = book.held(translator.proxy().key().mesh(), snapshot);
-        held.extend(
-            book.into_iter()
-                .filter(|(name, held)| !has_taken(name, held)),
-        );
+        self.booked.clone_from(&book);
+        held.extend(book);
         held
     }
 
@@ -168,9 +226,9 @@ impl Trials {
         standing: impl Fn(EnvoyType) -> Standing,
         translator: &Translator,
         book: &RefusedRoutes,
-        snapshot: &Snapshot,
     ) -> bool {
         if let Some(search) = &mut self.search {
+            search.look_round(translator);
             match standing(search.ty) {
                 Standing::Open => return false,
                 Standing::Taken => {
@@ -180,12 +238,12 @@ impl Trials {
                     }
                     search.bisection.taken();
                 }
-                Standing::Refused(words) => {
+                Standing::Refused { words, .. } => {
                     let hint = quoted_in(&words, translator);
                     search.bisection.refused(words, hint);
                 }
             }
-            self.conclude(translator, book, snapshot);
+            self.conclude(translator, book);
             return true;
         }
         for ty in TYPES {
@@ -195,9 +253,9 @@ impl Trials {
                     self.hopeless.remove(&ty);
                     self.taken.insert(ty, translator.content());
                 }
-                Standing::Refused(words) => {
-                    if self.begin(ty, words, translator) {
-                        self.conclude(translator, book, snapshot);
+                Standing::Refused { words, is_held } => {
+                    if self.begin(ty, words, is_held, translator) {
+                        self.conclude(translator, book);
                         return true;
                     }
                 }
@@ -207,36 +265,52 @@ impl Trials {
     }
 
     /// Begins a search, if there is anything to search.
-    fn begin(&mut self, ty: EnvoyType, words: Arc<str>, translator: &Translator) -> bool {
-        if self.hopeless.contains(&ty) || refusal::is_about_socket(&words) {
+    fn begin(
+        &mut self,
+        ty: EnvoyType,
+        words: Arc<str>,
+        is_held: bool,
+        translator: &Translator,
+    ) -> bool {
+        let is_hopeless = self.hopeless.get(&ty) == Some(&translator.plan());
+        if is_hopeless || refusal::is_about_socket(&words) {
             return false;
         }
         let since = self.taken.get(&ty);
-        let suspects = translator.suspects(ty, since);
+        let mut suspects = translator.suspects(ty, since);
         if suspects.is_empty() {
             return false;
         }
         tracing::info!(
             suspects = suspects.len(),
-            "Envoy refuses a configuration; looking for the routes that it is about: {words}"
+            "Envoy refuses a configuration; looking for the routes that it is about: {}",
+            shortened(&words, MAX_WORDS)
         );
         let instead = suspects.iter().map(|name| {
             let route = since.and_then(|since| since.route(name));
             (name.clone(), route.cloned())
         });
+        let instead = instead.collect();
+        let hint = quoted_in(&words, translator);
+        let bisection = if is_held && since.is_none() {
+            // It has most of the routes from another stream, and serves them.
+            suspects.sort_by_key(|name| translator.written(name).map(|r| r.modified()));
+            Bisection::careful(suspects, words, hint)
+        } else {
+            Bisection::new(suspects, words, since.is_some(), hint)
+        };
         self.search = Some(Search {
             ty,
-            instead: instead.collect(),
-            bisection: {
-                let hint = quoted_in(&words, translator);
-                Bisection::new(suspects, words, hint)
-            },
+            instead,
+            bisection,
+            plan: translator.plan(),
+            surroundings: translator.surroundings(),
         });
         true
     }
 
     /// Writes down what was found, and ends a search that has ended.
-    fn conclude(&mut self, translator: &Translator, book: &RefusedRoutes, snapshot: &Snapshot) {
+    fn conclude(&mut self, translator: &Translator, book: &RefusedRoutes) {
         let Some(search) = &self.search else { return };
         for (name, words) in search.bisection.bad() {
             let Some(route) = translator.written(name) else {
@@ -247,14 +321,16 @@ impl Trials {
                 words: shortened(words, MAX_WORDS).into(),
                 instead: search.instead.get(name).cloned().flatten(),
             };
-            book.put(refused, snapshot);
+            book.put(refused, self.revision);
         }
         match search.bisection.end() {
             None => return,
             Some(End::Found) => {}
             Some(End::NotTheirs) => {
-                tracing::warn!("Envoy refuses a configuration whatever routes it has");
-                self.hopeless.insert(search.ty);
+                tracing::warn!(
+                    "Envoy refuses a configuration, and to leave out routes does not help"
+                );
+                self.hopeless.insert(search.ty, search.plan);
             }
         }
         self.search = None;
@@ -313,63 +389,4 @@ fn quoted_in<'a>(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use mesh_delta::{Item, Policy, Request};
-
-    use super::*;
-
-    fn snapshot(revision: u64, cluster: &str) -> Translated {
-        let needs = [EnvoyType::Cluster, EnvoyType::Endpoint].map(|ty| (ty, Name::from("cart")));
-        let of =
-            |name: &str, item: Item<EnvoyType>| [(Name::from(name), item)].into_iter().collect();
-        Translated::empty().with(
-            revision,
-            [
-                (EnvoyType::Cluster, of("cart", Item::new(cluster, "cart"))),
-                (EnvoyType::Endpoint, of("cart", Item::new("1", "none"))),
-                (
-                    EnvoyType::Route,
-                    of("routes", Item::new("1", "to cart").needing(needs)),
-                ),
-            ],
-        )
-    }
-
-    #[test]
-    fn routes_do_not_wait_for_a_cluster_that_is_refused() {
-        let now = Duration::ZERO;
-        let mut trials = Trials::default();
-        let mut sender = Sender::new(Policy::envoy());
-        sender.offer(trials.offered(snapshot(1, "bad")));
-        for ty in [EnvoyType::Cluster, EnvoyType::Route] {
-            let request = Request::wildcard(ty);
-            sender.on_request(now, request).unwrap();
-        }
-        let clusters = sender.poll(now).unwrap();
-        assert_eq!(clusters.ty, EnvoyType::Cluster);
-        assert!(sender.poll(now).is_none(), "the routes wait for the answer");
-        let answer = Request::nack(EnvoyType::Cluster, clusters.nonce, "no such protocol");
-        sender.on_request(now, answer).unwrap();
-        let said = std::iter::from_fn(|| sender.poll(now)).map(|response| response.ty);
-        let said: Vec<EnvoyType> = said.collect();
-        assert!(
-            !said.contains(&EnvoyType::Route),
-            "without this they would wait for ever"
-        );
-        sender.offer(trials.withdraw(&sender).unwrap());
-        let routes = sender.poll(now).unwrap();
-        assert_eq!(routes.ty, EnvoyType::Route);
-        let withdrawn: Vec<_> = trials.withdrawn().map(|one| one.reason).collect();
-        assert_eq!(withdrawn, [Arc::from("no such protocol")]);
-
-        // As long as it stays the same it stays away; changed, it is offered again.
-        let same = trials.offered(snapshot(2, "bad"));
-        assert!(same.items(EnvoyType::Cluster).is_empty());
-        let mended = trials.offered(snapshot(3, "good"));
-        assert_eq!(mended.items(EnvoyType::Cluster).len(), 1);
-        assert_eq!(mended.items(EnvoyType::Endpoint).len(), 1);
-        assert_eq!(trials.withdrawn().count(), 0);
-    }
-}
+mod tests;

@@ -56,6 +56,8 @@ pub(super) struct Held {
     is_stale: bool,
     /// Counts the plans, on which all routes depend.
     pub(super) plan: u64,
+    /// Counts the changes of everything else than routes.
+    pub(super) surroundings: u64,
 }
 
 impl Held {
@@ -102,6 +104,16 @@ impl Translator {
             routes: self.held.taken.clone(),
             plan: self.held.plan,
         }
+    }
+
+    /// Changes whenever other listeners or hosts are planned.
+    pub fn plan(&self) -> u64 {
+        self.held.plan
+    }
+
+    /// Changes whenever anything does that the last translation was made of, other than routes.
+    pub fn surroundings(&self) -> u64 {
+        self.held.surroundings
     }
 
     /// The routes as they are written, with those that are held back.

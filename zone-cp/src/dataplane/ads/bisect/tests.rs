@@ -33,6 +33,7 @@ fn run(
     let mut search = Bisection::new(
         all.iter().copied().collect(),
         Arc::clone(&first),
+        true,
         hint(first),
     );
     let mut live = BTreeSet::new();
@@ -100,7 +101,7 @@ fn one_among_many_is_found_with_few_pushes() {
         for bad in [0, n / 3, n - 1] {
             let outcome = among(n, &[bad].into(), false);
             let log = n.next_power_of_two().ilog2() as usize;
-            assert!(outcome.pushes <= log + 1, "{n} {bad}: {}", outcome.pushes);
+            assert!(outcome.pushes <= log + 2, "{n} {bad}: {}", outcome.pushes);
             assert_eq!(outcome.bad, [bad].into());
             assert_eq!(outcome.live.len(), n - 1);
         }
@@ -108,9 +109,9 @@ fn one_among_many_is_found_with_few_pushes() {
 }
 
 #[test]
-fn what_is_quoted_is_left_out_at_once() {
+fn what_is_quoted_is_left_out_at_once_and_tried_alone() {
     let outcome = among(5000, &[17].into(), true);
-    assert_eq!((outcome.pushes, outcome.bad), (1, [17].into()));
+    assert_eq!((outcome.pushes, outcome.bad), (2, [17].into()));
     let outcome = among(5000, &[17, 1700, 4444].into(), true);
     assert!(outcome.pushes <= 10, "{}", outcome.pushes);
     assert_eq!(outcome.bad, [17, 1700, 4444].into());
@@ -151,7 +152,7 @@ fn of_more_than_fit_as_many_as_fit_go_live() {
 
 #[test]
 fn what_changes_meanwhile_is_tried_again() {
-    let mut search = Bisection::new((0..8).collect(), "".into(), |_| false);
+    let mut search = Bisection::new((0..8).collect(), "".into(), true, |_| false);
     assert_eq!(search.trial(), [0, 1, 2, 3]);
     // The bad one of the other half is mended, and a new one comes.
     search.changed(&6);
@@ -161,6 +162,61 @@ fn what_changes_meanwhile_is_tried_again() {
     search.taken();
     assert_eq!(search.end(), Some(End::Found));
     assert_eq!(search.bad(), []);
+}
+
+#[test]
+fn what_is_cured_by_something_else_is_not_bad() {
+    let mut search = Bisection::new(vec![1, 2], "".into(), true, |_| false);
+    assert_eq!(search.trial(), [1]);
+    search.taken();
+    assert_eq!(search.trial(), [2], "it is tried, too");
+    search.taken();
+    assert_eq!((search.end(), search.bad()), (Some(End::Found), &[][..]));
+}
+
+#[test]
+fn who_was_accused_before_something_else_changed_is_tried_again() {
+    let mut search = Bisection::new(vec![1, 2], "".into(), true, |_| false);
+    search.refused("".into(), |_| false);
+    assert_eq!((search.trial(), search.bad()), (&[][..], &[][..]));
+    search.disturbed();
+    search.taken();
+    search.taken();
+    assert_eq!((search.end(), search.bad()), (Some(End::Found), &[][..]));
+}
+
+#[test]
+fn a_careful_search_leaves_out_few_and_the_last_first() {
+    let mut search = Bisection::careful((0..100).collect(), "".into(), |_| false);
+    let mut seen = Vec::new();
+    while search.end().is_none() {
+        let out: BTreeSet<i32> = search.left_out().copied().collect();
+        assert_eq!(
+            out,
+            (100 - i32::try_from(out.len()).unwrap()..100).collect()
+        );
+        seen.push(out.len());
+        search.refused("".into(), |_| false);
+    }
+    assert_eq!(seen, [1, 2, 4, 8, 12]);
+    assert_eq!(search.end(), Some(End::NotTheirs));
+    assert_eq!(search.bad(), []);
+
+    let hint = |one: &i32| *one == 7;
+    let mut search = Bisection::careful((0..100).collect(), "".into(), hint);
+    assert_eq!(search.left_out().collect::<Vec<_>>(), [&7]);
+    // A change is the likeliest one from then on, and stays in until that is tried.
+    search.changed(&30);
+    search.refused("".into(), |_| false);
+    assert_eq!(search.left_out().collect::<Vec<_>>(), [&30, &7]);
+    search.taken();
+    assert_eq!(search.trial(), [30], "all others are taken");
+    search.refused("".into(), |_| false);
+    search.taken();
+    assert_eq!(search.trial(), [7]);
+    search.taken();
+    assert_eq!(search.end(), Some(End::Found));
+    assert_eq!(search.bad(), [(30, Arc::from(""))]);
 }
 
 proptest! {
