@@ -261,6 +261,47 @@ async fn what_stays_in_place_of_a_refused_route_survives_a_restart_of_the_zone()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bad_route_that_comes_while_the_zone_is_away_costs_no_request() -> anyhow::Result<()> {
+    let scene = Scene::start(251).await?;
+    let paths: Vec<String> = (0..20).map(|n| format!("/r/{n}")).collect();
+    let api = &scene.fleet.global.api;
+    for (n, path) in paths.iter().enumerate() {
+        api.apply(&named_route(&format!("r-{n}"), path, "cart"))
+            .await?;
+    }
+    for path in &paths {
+        scene.gateway.answers(PORT, HOST, path, 200).await;
+    }
+    let Scene { fleet, gateway } = scene;
+    let Fleet { global, zone, .. } = fleet;
+    let zone = zone.stop().await?;
+    for route in [refused("bad"), named_route("new", "/new", "cart")] {
+        global.api.apply(&route).await?;
+    }
+    let zone = zone.start().await?;
+    eventually(
+        "the bad one is found, and all others are live",
+        async || {
+            // Those that Envoy served all the time are never away.
+            for path in &paths {
+                let status = gateway.get(PORT, HOST, path).await?.status();
+                assert_eq!(status, 200, "{path}");
+            }
+            let status = gateway.get(PORT, HOST, "/new").await?.status();
+            anyhow::ensure!(status == 200, "/new: {status}");
+            let all = findings(&global).await?;
+            let is_found = |f: &Value| f["type"] == "MeshGatewayRoute" && f["name"] == "bad";
+            anyhow::ensure!(all.iter().any(is_found), "{all:#?}");
+            Ok(())
+        },
+    )
+    .await;
+    eprintln!("{:?} pushes refused and taken", pushes(&gateway).await?);
+    drop(zone);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refused_route_is_found_by_an_envoy_that_starts_with_it() -> anyhow::Result<()> {
     let fleet = Fleet::start(48).await?;
     let good = (0..200).map(|n| named_route(&format!("r-{n}"), &format!("/r/{n}"), "cart"));
