@@ -8,6 +8,7 @@ use mesh_delta::{Item, Name, Version};
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
+use super::repeat::Repeat;
 use super::{Host, TAGS_HEADER, field};
 use crate::EnvoyType;
 use crate::assemble::{self, Pieces};
@@ -31,6 +32,8 @@ pub(super) struct Frame {
 pub(super) struct Configuration {
     pub(super) name: Name,
     pub(super) hosts: BTreeMap<Hostname, Host>,
+    /// Lists that several of the hosts serve, as of when chains were made.
+    pub(super) repeats: Vec<Repeat>,
     /// Clusters by the number of routes that name them.
     clusters: BTreeMap<Name, usize>,
     needs: Option<Arc<[(EnvoyType, Name)]>>,
@@ -62,6 +65,7 @@ impl Configuration {
         Self {
             name,
             hosts: BTreeMap::new(),
+            repeats: Vec::new(),
             clusters: BTreeMap::new(),
             needs: None,
             is_stale: true,
@@ -152,9 +156,6 @@ impl Configuration {
                 slots[*slot].chunks().for_each(|c| out.share(c));
             }
             out.share(&frame.host);
-        }
-        for slot in self.hosts.values().flat_map(|host| &host.chain) {
-            slots[*slot].clear_touched();
         }
         out.share(&frame.tags_header);
         // An absent wrapper would mean true for a configuration that is not delivered by RDS.

@@ -17,15 +17,17 @@ impl Translator {
     /// then what is never reached.
     pub(super) fn findings(&self, now: &MeshView) -> Vec<Finding> {
         let repetition = self.plan.gateway.iter().flat_map(|gateway| {
-            let full = self.tables.values().filter(|table| !table.is_repeating());
-            full.map(move |table| {
+            let tables = self.tables.values();
+            let all = tables.flat_map(|t| t.unrepeated().map(|hostname| (&t.name, hostname)));
+            all.map(move |(port, hostname)| {
                 Finding::about(
                     gateway,
                     "conf.listeners",
                     format!(
-                        "{} would repeat too many routes without hostnames for the hostnames that \
-                         other routes name, so those hostnames do not serve them",
-                        table.name
+                        "{port} would repeat too many routes for {hostname} for the more exact \
+                         hostnames that other routes name, so those hostnames serve neither these \
+                         routes nor those for wider hostnames; let routes name fewer hostnames, or \
+                         a wildcard"
                     ),
                 )
             })
