@@ -189,6 +189,18 @@ pub enum ProtocolError<T: TypeSet> {
         /// How many may be subscribed to at a time.
         limit: usize,
     },
+    /// The receiver subscribes to a name that is longer than any.
+    #[error(
+        "{ty:?}: the subscription has a name of {length} bytes, and the longest accepted has {limit}"
+    )]
+    NameTooLong {
+        /// The type.
+        ty: T,
+        /// How long the name is.
+        length: usize,
+        /// How long it may be.
+        limit: usize,
+    },
     /// The receiver refused a response that was taken for accepted before it answered.
     #[error("{ty:?}: a response was refused late, and nobody knows what is held; connect again")]
     RefusedLate {

@@ -218,6 +218,7 @@ pub struct Matcher {
     open: BTreeSet<Prefix>,
     listed: Vec<(Prefix, Vec<(Name, Version)>)>,
     total: usize,
+    bytes: usize,
 }
 
 impl Matcher {
@@ -228,6 +229,7 @@ impl Matcher {
             open: [Prefix::ALL].into(),
             listed: Vec::new(),
             total: 0,
+            bytes: 0,
         }
     }
 
@@ -253,6 +255,10 @@ impl Matcher {
                 if self.total > MOST_LISTED {
                     return Err(ResumeError::TooMany);
                 }
+                let bytes = list
+                    .iter()
+                    .map(|(name, version)| name.len() + version.len());
+                self.bytes = self.bytes.saturating_add(bytes.sum());
                 self.listed.push((prefix, list));
                 Ok(Vec::new())
             }
@@ -269,6 +275,12 @@ impl Matcher {
                 Ok(differing)
             }
         }
+    }
+
+    /// How many bytes the names and versions have that were listed so far. The caller decides how
+    /// many are too many.
+    pub fn listed_bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether nothing is left to be asked.

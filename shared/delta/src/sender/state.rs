@@ -17,6 +17,9 @@ use crate::message::{Nonce, ProtocolError, Time, WILDCARD};
 use crate::policy::Policy;
 use crate::snapshot::{Item, Name, TypeSet, Version};
 
+/// The longest name that is remembered for a receiver, in bytes. Those that we offer are shorter.
+const LONGEST_NAME: usize = 1024;
+
 pub(super) type Items<T> = OrdMap<Name, Item<T>>;
 
 /// How often something happened on this stream, for one type.
@@ -127,13 +130,21 @@ impl<T: TypeSet> TypeState<T> {
 
     // Subscriptions.
 
-    /// Refuses a request after which more than `limit` names would be subscribed to.
+    /// Refuses a request after which more than `limit` names would be subscribed to, or one that
+    /// is longer than names are.
     pub(super) fn check_names(
         &self,
         ty: T,
         subscribe: &[Name],
         limit: usize,
     ) -> Result<(), ProtocolError<T>> {
+        if let Some(long) = subscribe.iter().find(|name| name.len() > LONGEST_NAME) {
+            return Err(ProtocolError::NameTooLong {
+                ty,
+                length: long.len(),
+                limit: LONGEST_NAME,
+            });
+        }
         let known = self.subscription.as_ref().map(|s| &s.names);
         let free = limit.saturating_sub(known.map_or(0, BTreeSet::len));
         if subscribe.len() <= free {

@@ -107,3 +107,16 @@ fn names_are_remembered_up_to_a_limit() {
     assert!(next(Request::new(MESH).unsubscribe(["a"]).subscribe(["d"])).is_ok());
     assert_eq!(next(Request::new(MESH).subscribe(["e"])), too_many);
 }
+
+#[test]
+fn names_are_remembered_up_to_a_length() {
+    let mut sender: Sender<Plain> = Sender::new(Policy::own());
+    let mut ask = |length: usize| {
+        let request = Request::new(MESH).subscribe(["x".repeat(length)]);
+        sender.on_request(seconds(0), request)
+    };
+    assert_eq!(ask(1024), Ok(Event::Subscribed { ty: MESH }));
+    let error = ask(1025).unwrap_err().to_string();
+    assert!(error.contains("a name of 1025 bytes"), "{error}");
+    assert!(error.contains("1024"), "{error}");
+}
