@@ -130,7 +130,7 @@ fn rejections(rejected: &[Rejection]) -> Option<Any> {
 }
 
 /// A text for people: beyond some length it helps nobody, and a message has a limit.
-fn shortened(mut text: String, most: usize) -> String {
+pub(crate) fn shortened(mut text: String, most: usize) -> String {
     if text.len() > most {
         text.truncate(text.floor_char_boundary(most));
         text.push_str(" …");

@@ -44,7 +44,7 @@ pub(crate) enum End {
     #[error("the peer does not read what it is sent")]
     NotReading,
     /// The peer took what it was sent and never answered.
-    #[error("the peer did not answer a response of type {0} within 30 s")]
+    #[error("the peer did not answer what it was sent of type {0} within 30 s")]
     Unanswered(Kind),
     /// Nothing comes from the peer any more.
     #[error("nothing came from the peer for 5 s")]

@@ -28,6 +28,10 @@ const MOST_IN_INCREMENT: usize = 1000;
 /// How long a peer may take to answer. A link on which nothing is answered looks healthy
 /// otherwise.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many bytes of names and versions a peer may list as held before it is known what differs.
+const MOST_LISTED: usize = 64 << 20;
+/// How much of a peer's words is told, in bytes: a stock NACK may be as long as a message.
+const LONGEST_TOLD: usize = 1024;
 /// How many chunks wait for the transport at a time; the others are not even encoded.
 const CHUNKS_AHEAD: usize = 4;
 
@@ -85,6 +89,9 @@ struct Peer {
     moved: Instant,
     /// When the open response of a type left.
     sent: BTreeMap<Kind, Instant>,
+    /// When the peer answered anything last. A stock zone applies one type after the other, so
+    /// that who answers is not dead.
+    answered: Option<Instant>,
 }
 
 impl Peer {
@@ -94,7 +101,15 @@ impl Peer {
             return Some((self.moved + ANSWER_TIMEOUT, End::NotReading));
         }
         let (at, kind) = self.sent.iter().map(|(kind, at)| (*at, *kind)).min()?;
+        let at = self.answered.map_or(at, |answered| at.max(answered));
         Some((at + ANSWER_TIMEOUT, End::Unanswered(kind)))
+    }
+}
+
+impl Peer {
+    fn answered(&mut self, kind: Kind) {
+        self.sent.remove(&kind);
+        self.answered = Some(Instant::now());
     }
 }
 
@@ -189,6 +204,7 @@ impl Sending<'_> {
             backlog: VecDeque::new(),
             moved: Instant::now(),
             sent: BTreeMap::new(),
+            answered: None,
         };
         Ok((peer, Some(request)))
     }
@@ -314,11 +330,12 @@ impl Sending<'_> {
         }
         match event {
             Event::Acked { .. } => {
-                peer.sent.remove(&kind);
+                peer.answered(kind);
                 (self.on_event)(Happened::Acked(kind));
             }
             Event::Nacked { text, .. } => {
-                peer.sent.remove(&kind);
+                peer.answered(kind);
+                let text = convert::shortened(text, LONGEST_TOLD);
                 (self.on_event)(Happened::Rejected(kind, &text));
             }
             _ => {}
@@ -351,12 +368,21 @@ impl Sending<'_> {
             let differing = matcher
                 .take(part)
                 .map_err(|error| protocol(error.to_string()))?;
+            let others = peer.matching.values().map(Matcher::listed_bytes);
+            if others.sum::<usize>().saturating_add(matcher.listed_bytes()) > MOST_LISTED {
+                return Err(protocol(format!(
+                    "what the peer lists as held has more than {MOST_LISTED} bytes"
+                )));
+            }
             asked.extend(differing.iter().map(ToString::to_string));
         }
         if matcher.is_done() {
+            peer.sent.remove(&kind);
             return Ok(Some(matcher));
         }
         peer.matching.insert(kind, matcher);
+        // A question waits for its answer as a response does, and no longer.
+        peer.sent.insert(kind, Instant::now());
         if !asked.is_empty() {
             self.outbox.put(DeltaDiscoveryResponse {
                 type_url: kind.to_string(),
@@ -389,9 +415,33 @@ mod tests {
     use crate::mapping::Mapping;
     use crate::peer::own_features;
 
+    fn asks(type_url: &str, features: &[String]) -> DeltaDiscoveryRequest {
+        let node = NodeInfo {
+            id: "east".into(),
+            features: features.to_vec(),
+            ..NodeInfo::default()
+        };
+        DeltaDiscoveryRequest {
+            node: Some(node.to_node()),
+            type_url: type_url.into(),
+            ..DeltaDiscoveryRequest::default()
+        }
+    }
+
     /// How a stream ends on which a peer with these features asks for meshes, of which there are
     /// so many, and then never says anything; and how long that took.
     async fn end(features: Vec<String>, meshes: usize, outbox: usize) -> (End, Duration) {
+        let asks = (Duration::ZERO, asks("Mesh", &features));
+        let (end, after, _) = end_after(vec![asks], meshes, outbox).await;
+        (end, after)
+    }
+
+    /// The same for a peer that says these, each after a while; and the texts of its refusals.
+    async fn end_after(
+        says: Vec<(Duration, DeltaDiscoveryRequest)>,
+        meshes: usize,
+        outbox: usize,
+    ) -> (End, Duration, Vec<String>) {
         let store = Memory::new();
         let mut batch = Batch::new();
         for n in 0..meshes {
@@ -407,20 +457,11 @@ mod tests {
             ));
         }
         store.commit(batch).await.unwrap();
-        let node = NodeInfo {
-            id: "east".into(),
-            features,
-            ..NodeInfo::default()
-        };
-        let request = DeltaDiscoveryRequest {
-            node: Some(node.to_node()),
-            type_url: "Mesh".into(),
-            ..DeltaDiscoveryRequest::default()
-        };
         // What is received is kept, and nobody reads it.
         let (outbox, _inbox) = mpsc::channel(outbox);
         let projection = |naming| Arc::new(Projection::new(Mapping::Down(naming), 1 << 20));
         let start = Instant::now();
+        let mut refusals = Vec::new();
         let sending = Sending {
             node_id: "east",
             identifier: "global",
@@ -432,11 +473,100 @@ mod tests {
             outbox,
             may_send: watch::Sender::new(true).subscribe(),
             pulse: None,
-            on_event: &mut |_| {},
+            on_event: &mut |happened| {
+                if let Happened::Rejected(_, text) = happened {
+                    refusals.push(text.to_owned());
+                }
+            },
         };
-        let inbound = stream::iter([Ok(request)]).chain(stream::pending());
+        let said = stream::iter(says).then(|(wait, request)| async move {
+            tokio::time::sleep(wait).await;
+            Ok(request)
+        });
+        let inbound = Box::pin(said.chain(stream::pending()));
         let end = sending.run(inbound).await;
-        (end, start.elapsed())
+        (end, start.elapsed(), refusals)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stock_peer_that_takes_one_type_after_the_other_has_time_for_each() {
+        let stock = ["hash-suffix".to_owned()];
+        let answers = |nonce: &str| DeltaDiscoveryRequest {
+            response_nonce: nonce.into(),
+            ..asks("Mesh", &stock)
+        };
+        let says = vec![
+            (Duration::ZERO, asks("Mesh", &stock)),
+            (Duration::ZERO, asks("MeshGateway", &stock)),
+            (Duration::from_secs(29), answers("1")),
+        ];
+        let (end, after, _) = end_after(says, 1, CHANNEL).await;
+        assert!(
+            matches!(end, End::Unanswered(kind) if kind.to_string() == "MeshGateway"),
+            "{end}"
+        );
+        assert_eq!(after.as_secs(), 59);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_a_long_refusal_the_start_is_told() {
+        let stock = ["hash-suffix".to_owned()];
+        let refuses = DeltaDiscoveryRequest {
+            response_nonce: "1".into(),
+            error_detail: Some(mesh_proto::rpc::Status {
+                message: "no ".repeat(1 << 20),
+                ..mesh_proto::rpc::Status::default()
+            }),
+            ..asks("Mesh", &stock)
+        };
+        let says = vec![
+            (Duration::ZERO, asks("Mesh", &stock)),
+            (Duration::ZERO, refuses),
+        ];
+        let (_, _, refusals) = end_after(says, 1, CHANNEL).await;
+        assert!(refusals[0].starts_with("no no "));
+        assert!(refusals[0].len() < 1100, "{}", refusals[0].len());
+    }
+
+    /// What a peer of ours says first of meshes: these parts of what it holds.
+    fn holds(parts: Vec<link::Part>) -> DeltaDiscoveryRequest {
+        DeltaDiscoveryRequest {
+            resume: Some(link::Resume {
+                parts,
+                asked: Vec::new(),
+            }),
+            ..asks("Mesh", &own_features())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_is_asked_what_it_holds_and_says_nothing_loses_its_stream() {
+        let differs = link::Part {
+            digests: vec![1; 256],
+            ..link::Part::default()
+        };
+        let says = vec![(Duration::ZERO, holds(vec![differs]))];
+        let stuck = end_after(says, 1, CHANNEL);
+        let stuck = tokio::time::timeout(Duration::from_secs(60), stuck).await;
+        let (end, after, _) = stuck.expect("it ends");
+        assert!(matches!(end, End::Unanswered(_)), "{end}");
+        assert_eq!(after.as_secs(), 30);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_lists_more_than_anybody_holds_loses_its_stream() {
+        let held = link::Held {
+            name: "m0.".into(),
+            version: "v".repeat(MOST_LISTED),
+        };
+        let listed = link::Part {
+            is_listed: true,
+            held: vec![held],
+            ..link::Part::default()
+        };
+        let says = vec![(Duration::ZERO, holds(vec![listed]))];
+        let (end, _, _) = end_after(says, 1, CHANNEL).await;
+        assert!(end.to_string().contains("67108864 bytes"), "{end}");
     }
 
     #[tokio::test(start_paused = true)]
