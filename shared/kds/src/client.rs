@@ -6,6 +6,7 @@
 mod connect;
 mod gate;
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -287,6 +288,9 @@ impl Client {
         let _open = self.config.metrics.stream("down");
         let (tx, rx) = mpsc::channel(CHANNEL);
         let mut client = self.sync_client(channel);
+        let mut missing: BTreeSet<Kind> = Kind::down().collect();
+        let whole = watch::Sender::new(false);
+        let is_whole = whole.subscribe();
         let mut on_applied = |applied: Applied<'_>| {
             let Applied {
                 kind,
@@ -295,6 +299,9 @@ impl Client {
             } = applied;
             self.config.metrics.applied(kind, changes, refused.len());
             self.enter(State::Following);
+            if missing.remove(&kind) && missing.is_empty() {
+                whole.send_replace(true);
+            }
             tracing::debug!(type_url = %kind, changes, "took what the global sent");
             for one in refused {
                 tracing::warn!(type_url = %kind, name = %one.name, "rejected a resource: {}", one.reason);
@@ -330,7 +337,7 @@ impl Client {
         let following = receiving.run(Box::pin(responses(call)));
         let news = global.store_id.filter(|_known| !is_known);
         let remembering = async {
-            self.remember_store(session, news).await;
+            self.remember_store(is_whole, news).await;
             std::future::pending::<Infallible>().await
         };
         tokio::select! {
@@ -339,13 +346,12 @@ impl Client {
         }
     }
 
-    /// Once the global was seen to be the one to follow: remembers its store.
-    async fn remember_store(&self, session: &Session, store_id: Option<Uuid>) {
+    /// Once each type was taken from the global: remembers its store, of which less is held before.
+    async fn remember_store(&self, mut is_whole: watch::Receiver<bool>, store_id: Option<Uuid>) {
         let Some(store_id) = store_id else {
             return;
         };
-        let mut opened = session.opened.subscribe();
-        if opened.wait_for(|is_open| *is_open).await.is_err() {
+        if is_whole.wait_for(|is_whole| *is_whole).await.is_err() {
             return;
         }
         let resource = followed(store_id, mesh_runtime::clock::now());

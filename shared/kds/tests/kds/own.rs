@@ -18,6 +18,7 @@ use crate::relay::Relay;
 use crate::support::{
     Global, Zone, eventually, global_node, key, labelled, resource, shown, zone_name,
 };
+use crate::tamper::Tamper;
 
 /// The largest message between our own, with a little for what is around resources.
 const LARGEST: usize = 256 << 10;
@@ -163,6 +164,36 @@ async fn another_store_of_the_same_deployment_is_followed_in_full() {
         s.list(ResourceType::MeshGateway).count() == 99
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zone_remembers_a_global_once_it_holds_all_of_it() {
+    let global = Global::start().await;
+    global
+        .put(resource(ResourceType::MeshGateway, "edge"))
+        .await;
+    let tamper = Tamper::start(global.address).await;
+    tamper.hold_down(Some("MeshGateway"));
+    let zone = Zone::start("east", tamper.address);
+    let remembers = |s: &mesh_store::Snapshot| {
+        s.get(&key(ResourceType::Config, "meridian-followed-store"))
+            .is_some()
+    };
+    zone.state("following", |s| *s == State::Following).await;
+    // A heartbeat came and went since the gate opened.
+    let heard = async {
+        while zone.client.link().is_none_or(|l| l.down.revision == 0) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), heard)
+        .await
+        .expect("a heartbeat");
+    assert!(!remembers(&zone.store.snapshot()), "it holds no gateway");
+    tamper.hold_down(None);
+    eventually(&zone.store, "it remembers", remembers).await;
+    let gateways = zone.store.snapshot();
+    assert_eq!(gateways.list(ResourceType::MeshGateway).count(), 1);
 }
 
 /// A zone that announces what ours do and is driven by hand, with the first that it says.

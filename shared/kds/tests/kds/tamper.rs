@@ -14,8 +14,8 @@ use mesh_proto::mesh::kds_sync_service_client::KdsSyncServiceClient;
 use mesh_proto::mesh::kds_sync_service_server::{KdsSyncService, KdsSyncServiceServer};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -31,6 +31,8 @@ pub(crate) struct Tamper {
     up: Arc<Mutex<Option<Lie>>>,
     /// Whether the zone is kept from hearing what the global says on the up stream.
     is_held: watch::Sender<bool>,
+    /// The type of which the zone is kept from hearing on the down stream.
+    held_type: watch::Sender<Option<&'static str>>,
 }
 
 impl Tamper {
@@ -43,6 +45,7 @@ impl Tamper {
             down: Arc::default(),
             up: Arc::default(),
             is_held: watch::Sender::new(false),
+            held_type: watch::Sender::default(),
         };
         let sync = KdsSyncServiceServer::new(tamper.clone());
         let link = LinkServer::new(tamper.clone());
@@ -69,6 +72,11 @@ impl Tamper {
     /// Keeps what the global says on the up stream, or lets it through.
     pub(crate) fn hold_up(&self, is_held: bool) {
         self.is_held.send_replace(is_held);
+    }
+
+    /// Keeps responses of a type, or lets all through.
+    pub(crate) fn hold_down(&self, held_type: Option<&'static str>) {
+        self.held_type.send_replace(held_type);
     }
 
     pub(crate) fn has_lied(&self) -> bool {
@@ -112,10 +120,33 @@ impl KdsSyncService for Tamper {
         let mut client = KdsSyncServiceClient::new(self.global.clone());
         let answers = client.global_to_zone_sync(onward(request, |m| m)).await?;
         let lie = Arc::clone(&self.down);
-        let answers = answers
-            .into_inner()
-            .map(move |answer| answer.map(|response| told(&lie, response)));
-        Ok(Response::new(answers.boxed()))
+        let mut held_type = self.held_type.subscribe();
+        let mut answers = answers.into_inner();
+        let (pass, passed) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let mut held = Vec::new();
+            loop {
+                tokio::select! {
+                    answer = answers.next() => match answer {
+                        Some(Ok(response)) => held.push(response),
+                        Some(Err(status)) => _ = pass.send(Err(status)),
+                        None => return,
+                    },
+                    changed = held_type.changed() => if changed.is_err() {
+                        return;
+                    },
+                }
+                let ty = *held_type.borrow();
+                for response in std::mem::take(&mut held) {
+                    if ty == Some(response.type_url.as_str()) {
+                        held.push(response);
+                    } else if pass.send(Ok(told(&lie, response))).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(Response::new(UnboundedReceiverStream::new(passed).boxed()))
     }
 
     type ZoneToGlobalSyncStream = Answers<DeltaDiscoveryRequest>;
