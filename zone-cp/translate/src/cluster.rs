@@ -49,7 +49,8 @@ pub(crate) enum Protocol {
 }
 
 impl Protocol {
-    /// For HTTP, what the destination says, else what all its endpoints say, else HTTP/1.1.
+    /// For HTTP, what the destination says, else what all its endpoints say, ready or not, else
+    /// HTTP/1.1.
     pub(crate) fn of<'a>(
         kind: Kind,
         destination: &'a Tags,

@@ -258,7 +258,10 @@ fn encode(name: &Name, for_what: &Use, view: &MeshView, site: &Site) -> Encoded 
         .endpoints(service)
         .filter(|e| !is_external && endpoint::is_selected(destination, e))
         .collect();
-    let protocol = Protocol::of(*kind, destination, endpoints.iter().map(|e| &e.tags));
+    // Not the ready ones alone: one that restarts changes endpoints, and no cluster.
+    let inbounds = view.inbounds(service);
+    let selected = inbounds.filter(|e| !is_external && endpoint::is_selected(destination, e));
+    let protocol = Protocol::of(*kind, destination, selected.map(|e| &e.tags));
     Encoded {
         cluster: cluster::encode(name, service, protocol, &policy),
         endpoints: Some(endpoint::encode(name, &endpoints)),

@@ -193,10 +193,16 @@ pub(crate) fn encode(
     } else {
         DiscoveryType::Static
     };
-    let family = if needs_dns && !site.is_ipv6 {
-        DnsLookupFamily::V4Only
-    } else {
+    let has_ipv6 = reached
+        .iter()
+        .any(|(reach, _)| matches!(reach.address.ip(), Some(IpAddr::V6(_))));
+    let family = if !needs_dns || site.is_ipv6 {
         DnsLookupFamily::Auto
+    } else if has_ipv6 {
+        // Addresses are resolved too, by what is for names.
+        DnsLookupFamily::V4Preferred
+    } else {
+        DnsLookupFamily::V4Only
     };
     let endpoints: Vec<_> = reached
         .iter()

@@ -9,6 +9,7 @@ use mesh_proto::mesh::mesh_gateway_route::http_route::{Rule, filter as filters};
 use crate::cluster::Uses;
 use crate::envoy::{core, matcher, percent, route};
 use crate::matching::Matching;
+use crate::plan::Protocol;
 use crate::refuse;
 use crate::route::{Context, NO_SERVICE, destination};
 
@@ -199,22 +200,21 @@ impl Filters {
                 RedirectResponseCode::Found
             }
         };
-        let port = match (redirect.port, redirect.scheme.as_str()) {
+        let scheme = redirect.scheme.to_ascii_lowercase();
+        let port = match (redirect.port, scheme.as_str(), context.protocol) {
             // Another scheme has another port, and the listener's is surely not it.
-            (0, "https") => 443,
-            (0, _) => context.port,
-            (port, _) => port,
+            (0, "https", Protocol::Http) => 443,
+            (0, "http", Protocol::Https) => 80,
+            (0, ..) => context.port,
+            (port, ..) => port,
         };
         self.redirect = Some(route::RedirectAction {
             host_redirect: redirect.hostname.clone(),
             response_code: code.into(),
             path_rewrite_specifier: None,
             strip_query: true,
-            scheme_rewrite_specifier: (!redirect.scheme.is_empty()).then(|| {
-                route::redirect_action::SchemeRewriteSpecifier::SchemeRedirect(
-                    redirect.scheme.clone(),
-                )
-            }),
+            scheme_rewrite_specifier: (!scheme.is_empty())
+                .then_some(route::redirect_action::SchemeRewriteSpecifier::SchemeRedirect(scheme)),
             port_redirect: port,
         });
         self.path = path.cloned();
@@ -243,14 +243,16 @@ impl Headers {
                 }
                 continue;
             }
-            match to_option(header, HeaderAppendAction::OverwriteIfExistsOrAdd) {
-                Ok(option) => self.add.push(option),
+            let option = to_option(header, HeaderAppendAction::OverwriteIfExistsOrAdd);
+            match option.and_then(|option| self.push(option)) {
+                Ok(()) => {}
                 Err(message) => report(&format!("{kind}.set[{index}]"), message),
             }
         }
         for (index, header) in filter.add.iter().enumerate() {
-            match to_option(header, HeaderAppendAction::AppendIfExistsOrAdd) {
-                Ok(option) => self.add.push(option),
+            let option = to_option(header, HeaderAppendAction::AppendIfExistsOrAdd);
+            match option.and_then(|option| self.push(option)) {
+                Ok(()) => {}
                 Err(message) => report(&format!("{kind}.add[{index}]"), message),
             }
         }
@@ -261,6 +263,12 @@ impl Headers {
             }
         }
         host
+    }
+
+    fn push(&mut self, option: core::HeaderValueOption) -> Result<(), String> {
+        refuse::one_more_header(self.add.len())?;
+        self.add.push(option);
+        Ok(())
     }
 }
 
@@ -280,6 +288,7 @@ fn to_option(
     action: HeaderAppendAction,
 ) -> Result<core::HeaderValueOption, String> {
     refuse::changed_header(&header.name)?;
+    refuse::set_header(&header.name)?;
     refuse::header_value(&header.value)?;
     Ok(core::HeaderValueOption {
         header: Some(core::HeaderValue {

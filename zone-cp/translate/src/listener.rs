@@ -35,7 +35,7 @@ pub(crate) fn encode(
         .listeners
         .iter()
         .enumerate()
-        .filter(|(_, listener)| listener.is_served())
+        .filter(|(_, listener)| listener.is_served() || is_closed(port, listener))
         .collect();
     // As people read them; Envoy looks for the most exact one.
     served
@@ -49,6 +49,12 @@ pub(crate) fn encode(
         return None;
     }
     let chains = served.iter().map(|(index, at)| {
+        if !at.is_served() {
+            return listener::FilterChain {
+                filter_chain_match: Some(server_name(&at.hostname)),
+                ..Default::default()
+            };
+        }
         let policy = policies.listener(&at.tags);
         let filter = if port.protocol.is_http() {
             let routes = port.route_config_name(at);
@@ -87,6 +93,7 @@ pub(crate) fn encode(
     let payload = message.encode_to_vec();
     let chains: BTreeSet<usize> = served
         .iter()
+        .filter(|(_, listener)| listener.is_served())
         .map(|(index, _)| Backends::chain_of(port, *index))
         .collect();
     Some(Item {
@@ -94,6 +101,15 @@ pub(crate) fn encode(
         payload: bytes::Bytes::from(payload).into(),
         needs: backends.map_or_else(Arc::default, |backends| backends.needs(&chains).into()),
     })
+}
+
+/// Whether the clients of a listener that cannot serve them are turned away by a chain without
+/// filters. Without one they would be served by a listener for more hosts, which shows another
+/// certificate and sends to other backends.
+fn is_closed(port: &Port, listener: &HostListener) -> bool {
+    let is_wider = |other: &HostListener| other.hostname.contains(&listener.hostname);
+    let mut others = port.listeners.iter();
+    !listener.is_served() && others.any(|other| other.is_served() && is_wider(other))
 }
 
 /// The clients that ask for a host; for `*`, all that speak TLS.

@@ -10,18 +10,33 @@ mod command;
 use std::collections::BTreeMap;
 
 use regex_syntax::ParserBuilder;
-use regex_syntax::hir::{Hir, HirKind};
+use regex_syntax::hir::{Class, Hir, HirKind};
+
+use crate::table::TAGS_HEADER;
 
 /// The longest header name or value that Envoy takes.
 const MAX_HEADER: usize = 16 * 1024;
 /// The longest name of a query parameter that Envoy takes.
 const MAX_QUERY_NAME: usize = 1024;
 
+/// The most headers that a route sets or adds in requests, or in responses.
+const MAX_HEADERS: usize = 1000;
+
 /// The names in `[[:name:]]`.
 const POSIX: &[&str] = &[
     "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct",
     "space", "upper", "word", "xdigit",
 ];
+
+/// The general categories, as in `\p{name}`.
+const CATEGORIES: &[&str] = &[
+    "C", "Cc", "Cf", "Co", "Cs", "L", "Ll", "Lm", "Lo", "Lt", "Lu", "M", "Mc", "Me", "Mn", "N",
+    "Nd", "Nl", "No", "P", "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "S", "Sc", "Sk", "Sm", "So",
+    "Z", "Zl", "Zp", "Zs",
+];
+
+/// About how many instructions RE2 has room for.
+const MAX_SIZE: u64 = 80_000;
 
 /// The most that RE2 repeats something, and the reason for refusing more.
 const MAX_REPEAT: u64 = 1000;
@@ -39,10 +54,33 @@ pub(crate) fn regex(pattern: &str) -> Result<(), String> {
         let reason = text.lines().last().unwrap_or_default();
         not_a_regex(pattern, reason.strip_prefix("error: ").unwrap_or(reason))
     })?;
-    if repeats_within(&parsed, MAX_REPEAT) {
-        Ok(())
-    } else {
-        Err(not_a_regex(pattern, TOO_MANY))
+    if !repeats_within(&parsed, MAX_REPEAT) {
+        return Err(not_a_regex(pattern, TOO_MANY));
+    }
+    if size(&parsed) > MAX_SIZE {
+        return Err(not_a_regex(
+            pattern,
+            "it is too large once repetitions are written out",
+        ));
+    }
+    Ok(())
+}
+
+/// About how many instructions an expression has, and rather fewer.
+fn size(hir: &Hir) -> u64 {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => 1,
+        HirKind::Literal(literal) => literal.0.len() as u64,
+        HirKind::Class(Class::Unicode(class)) => class.ranges().len() as u64,
+        HirKind::Class(Class::Bytes(class)) => class.ranges().len() as u64,
+        HirKind::Repetition(repetition) => {
+            let count = u64::from(repetition.max.unwrap_or(repetition.min)).max(1);
+            size(&repetition.sub).saturating_mul(count)
+        }
+        HirKind::Capture(capture) => size(&capture.sub),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts
+            .iter()
+            .fold(0, |sum, part| size(part).saturating_add(sum)),
     }
 }
 
@@ -100,8 +138,14 @@ fn from_re2(pattern: &str) -> Result<String, &'static str> {
             '(' => {
                 out.push('(');
                 if let Some(flags) = rest.strip_prefix('?') {
-                    let end = flags.find(|c: char| !c.is_ascii_alphabetic());
-                    if flags[..end.unwrap_or(0)].contains(['x', 'u', 'R']) {
+                    let end = flags.find([':', ')']).unwrap_or(flags.len());
+                    let is_named = flags.starts_with("P<") || flags.starts_with('<');
+                    // Our parser has words of its own for those.
+                    let is_look_around = flags.starts_with(['=', '!']);
+                    if !is_named
+                        && !is_look_around
+                        && flags[..end].contains(|c| !"imsU-".contains(c))
+                    {
                         return Err("the flags are i, m, s and U");
                     }
                     // A question mark that is no repetition.
@@ -128,6 +172,7 @@ fn escape<'a>(rest: &'a str, out: &mut String) -> Result<&'a str, &'static str> 
             return Ok(after);
         }
         'C' => out.push('.'),
+        'p' | 'P' => return property(c, after, out),
         'u' | 'U' | '<' | '>' => return Err("RE2 does not know one of its escapes"),
         'b' if after.starts_with('{') => return Err("RE2 does not know \\b{}"),
         _ => {
@@ -136,6 +181,45 @@ fn escape<'a>(rest: &'a str, out: &mut String) -> Result<&'a str, &'static str> 
         }
     }
     Ok(after)
+}
+
+/// What follows `\p` or `\P`: a general category, or a script.
+fn property<'a>(escape: char, rest: &'a str, out: &mut String) -> Result<&'a str, &'static str> {
+    const UNKNOWN: &str = "it has a Unicode class that is no general category or script";
+    let (name, after) = match rest.strip_prefix('{') {
+        Some(rest) => rest.split_once('}').ok_or(UNKNOWN)?,
+        None => rest.split_at(rest.chars().next().map_or(0, char::len_utf8)),
+    };
+    let (is_negated, name) = match name.strip_prefix('^') {
+        Some(name) => (escape == 'p', name),
+        None => (escape == 'P', name),
+    };
+    let kind = if name == "Any" || CATEGORIES.contains(&name) {
+        "gc"
+    } else if is_script(name) {
+        "sc"
+    } else {
+        return Err(UNKNOWN);
+    };
+    out.push_str(if is_negated { "\\P{" } else { "\\p{" });
+    out.push_str(kind);
+    out.push('=');
+    out.push_str(name);
+    out.push('}');
+    Ok(after)
+}
+
+/// Whether a name may be that of a script, as it is written in full; our parser knows which there
+/// are, and more ways to write them.
+fn is_script(name: &str) -> bool {
+    let is_word = |word: &str| {
+        word.starts_with(|c: char| c.is_ascii_uppercase())
+            && word.bytes().all(|b| b.is_ascii_alphabetic())
+            && word.bytes().any(|b| b.is_ascii_lowercase())
+    };
+    // Others of this length are the codes of scripts.
+    let is_code = name.len() == 4 && !["Ahom", "Cham", "Lisu", "Thai", "Toto"].contains(&name);
+    !is_code && name.split('_').all(is_word)
 }
 
 /// What follows an opening bracket, up to the closing one.
@@ -155,10 +239,14 @@ fn class<'a>(rest: &'a str, out: &mut String) -> Result<&'a str, &'static str> {
                 return Ok(after);
             }
             '\\' => {
-                let next = after.chars().next().map_or(0, char::len_utf8);
-                out.push('\\');
-                out.push_str(&after[..next]);
-                after = &after[next..];
+                let next = after.chars().next();
+                after = &after[next.map_or(0, char::len_utf8)..];
+                if let Some(c @ ('p' | 'P')) = next {
+                    after = property(c, after, out)?;
+                } else {
+                    out.push('\\');
+                    out.extend(next);
+                }
             }
             '[' if after.starts_with(':') && after.contains(":]") => {
                 let (name, rest) = after[1..].split_once(":]").unwrap_or_default();
@@ -243,21 +331,48 @@ pub(crate) fn changed_header(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The value of a header to set or add: a text in which `%` begins a command, or is doubled.
+/// The name of a header to set or add. Not one that Envoy would refuse: backends go by what this
+/// one says of where a request comes from.
+pub(crate) fn set_header(name: &str) -> Result<(), String> {
+    if name.eq_ignore_ascii_case(TAGS_HEADER) {
+        return Err(format!(
+            "the header {TAGS_HEADER} tells backends the tags of the gateway; a route can remove \
+             it, and not set it"
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a route that sets or adds so many headers can do so with one more.
+pub(crate) fn one_more_header(count: usize) -> Result<(), String> {
+    if count < MAX_HEADERS {
+        Ok(())
+    } else {
+        Err(format!(
+            "a rule sets and adds at most {MAX_HEADERS} headers; this one is left out"
+        ))
+    }
+}
+
+/// The value of a header to set or add: a text in which `%` begins a command, or is doubled. It may
+/// be a secret, so reasons do not repeat it.
 pub(crate) fn header_value(value: &str) -> Result<(), String> {
     if value.len() > MAX_HEADER {
         return Err("the value is too long".to_owned());
     }
-    line(value)?;
+    if has_line_end(value) {
+        return Err("the value has a line end in it".to_owned());
+    }
     let mut rest = value;
     while let Some((_, after)) = rest.split_once('%') {
         rest = after
             .strip_prefix('%')
             .or_else(|| command::skip(after))
             .ok_or_else(|| {
+                let at = value[..value.len() - after.len()].chars().count();
                 format!(
-                    "{value:?} has a % that begins no command that Envoy knows; write %% for a \
-                     percent sign"
+                    "the % that is character {at} of the value begins no command that Envoy \
+                     knows; write %% for a percent sign"
                 )
             })?;
     }
@@ -310,6 +425,9 @@ mod tests {
             "[]a]{",
             "x{,5}",
             "a{2,}?",
+            r"(?i-s:a)(?U)b",
+            r"\p{Greek}\pN\P{Lu}[\p{^Old_Italic}\PZ]\p{Thai}",
+            r"\pL{50}",
         ] {
             assert_eq!(regex(good), Ok(()), "{good}");
         }
@@ -328,6 +446,14 @@ mod tests {
             "a\\",
             "[[:foo:]]",
             "[a--b]",
+            "(?-u)a",
+            "(?i-x:a)",
+            r"\p{Alphabetic}",
+            r"[\p{Alphabetic}]",
+            r"\p{greek}",
+            r"\p{Grek}",
+            r"\p{Lowercase_Letter}",
+            r"\pL{1000}",
         ] {
             assert!(regex(bad).is_err(), "{bad}");
         }
@@ -339,6 +465,29 @@ mod tests {
             assert!(changed_header(bad).is_err(), "{bad}");
         }
         assert_eq!(changed_header("x-host"), Ok(()));
+    }
+
+    #[test]
+    fn the_header_with_the_tags_of_the_gateway_is_not_set() {
+        assert!(set_header("X-Kuma-Tags").is_err());
+        assert_eq!(set_header("x-tags"), Ok(()));
+        assert_eq!(changed_header("x-kuma-tags"), Ok(()), "it can be removed");
+    }
+
+    #[test]
+    fn headers_are_no_more_than_envoy_takes() {
+        assert_eq!(one_more_header(999), Ok(()));
+        assert!(one_more_header(1000).is_err());
+    }
+
+    #[test]
+    fn reasons_do_not_repeat_values() {
+        for value in ["Bearer %s3cret", "s3cret\n", "s3cret%FOO%"] {
+            let reason = header_value(value).unwrap_err();
+            assert!(!reason.contains("s3cret"), "{reason}");
+        }
+        let reason = header_value("é%% 9%").unwrap_err();
+        assert!(reason.contains("character 6"), "{reason}");
     }
 
     #[test]

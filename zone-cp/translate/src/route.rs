@@ -26,7 +26,7 @@ use crate::filter::{Filters, Rewrite};
 use crate::finding::Finding;
 use crate::matching::{self, Matching};
 use crate::order::{Position, Source};
-use crate::plan::{HostListener, Port};
+use crate::plan::{HostListener, Port, Protocol};
 use crate::policy::Policies;
 use crate::refuse;
 use crate::tcp;
@@ -42,6 +42,8 @@ pub(crate) struct Context<'a> {
     pub(crate) listener_tags: &'a Arc<Tags>,
     /// The listener's port.
     pub(crate) port: u32,
+    /// What it speaks there.
+    pub(crate) protocol: Protocol,
     /// Which kind of routes it serves.
     pub(crate) kind: Kind,
     /// What the names of its clusters are told apart by, see [`cluster::name`].
@@ -60,6 +62,7 @@ impl<'a> Context<'a> {
         Self {
             listener_tags: &listener.tags,
             port: port.number,
+            protocol: port.protocol,
             kind: if port.protocol.is_http() {
                 Kind::Http
             } else {

@@ -162,7 +162,10 @@ impl Translator {
             }
             for change in before.services.diff(&now.services) {
                 match change {
-                    DiffItem::Update { new, .. } => self.clusters.refresh(new.0, &now),
+                    DiffItem::Update { old, new } if old.1.is_offered() == new.1.is_offered() => {
+                        self.clusters.refresh(new.0, &now);
+                    }
+                    DiffItem::Update { new, .. } => self.refresh(new.0, &now),
                     DiffItem::Add(service, _) | DiffItem::Remove(service, _) => {
                         self.refresh(service, &now);
                     }

@@ -101,7 +101,7 @@ pub(crate) struct MeshView {
     /// it changed or its gateway did.
     pub(crate) routes: OrdMap<ResourceName, Arc<Resource>>,
     pub(crate) dataplanes: OrdMap<ResourceName, Arc<Resource>>,
-    /// Endpoints by service.
+    /// Inbounds by service.
     pub(crate) services: OrdMap<Arc<str>, Service>,
     /// Services outside of the mesh.
     pub(crate) externals: ExternalView,
@@ -191,20 +191,24 @@ impl MeshView {
 
     /// Whether something offers a service to proxies at `site`.
     pub(crate) fn has_service(&self, service: &str, site: &Site) -> bool {
-        self.services.contains_key(service) || self.externals.has(service, site)
+        let offered = self.services.get(service).is_some_and(Service::is_offered);
+        offered || self.externals.has(service, site)
     }
 
     /// The endpoints of a service that Envoy can be told of.
     pub(crate) fn endpoints(&self, service: &str) -> impl Iterator<Item = &Endpoint> {
-        self.inbounds(service).filter(|e| e.address.is_some())
+        let ready = self.inbounds(service).filter(|e| e.is_ready);
+        ready.filter(|e| e.address.is_some())
     }
 
     /// The inbounds of a service whose address is no IP address.
     pub(crate) fn unusable(&self, service: &str) -> impl Iterator<Item = &Endpoint> {
-        self.inbounds(service).filter(|e| e.address.is_none())
+        let ready = self.inbounds(service).filter(|e| e.is_ready);
+        ready.filter(|e| e.address.is_none())
     }
 
-    fn inbounds(&self, service: &str) -> impl Iterator<Item = &Endpoint> {
+    /// All inbounds of a service, ready or not.
+    pub(crate) fn inbounds(&self, service: &str) -> impl Iterator<Item = &Endpoint> {
         let service = self.services.get(service).into_iter();
         service
             .flat_map(|s| s.0.values())
@@ -253,9 +257,16 @@ impl Age {
     }
 }
 
-/// The endpoints of one service, by Dataplane and position of the inbound in it.
+/// The inbounds of one service, by Dataplane and position of the inbound in it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Service(OrdMap<(ResourceName, usize), Arc<Endpoint>>);
+
+impl Service {
+    /// Whether one of its inbounds is ready.
+    pub(crate) fn is_offered(&self) -> bool {
+        self.0.values().any(|endpoint| endpoint.is_ready)
+    }
+}
 
 impl PartialEq for Service {
     /// Identity, which is what a comparison of two views needs and costs nothing.
@@ -264,9 +275,10 @@ impl PartialEq for Service {
     }
 }
 
-/// One address at which a service answers.
+/// One address at which a service answers, or will once it is ready.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint {
+    pub(crate) is_ready: bool,
     /// `None` if what is written is no IP address: Envoy would refuse all of the service's
     /// endpoints for it.
     pub(crate) address: Option<IpAddr>,
@@ -277,7 +289,7 @@ pub(crate) struct Endpoint {
     pub(crate) dataplane: Arc<Resource>,
 }
 
-/// The endpoints that a Dataplane offers: its inbounds that are ready. A gateway offers none.
+/// The inbounds that a Dataplane offers or will offer. A gateway offers none.
 fn endpoints_of(
     resource: &Arc<Resource>,
 ) -> impl Iterator<Item = (Arc<str>, (ResourceName, usize), Endpoint)> {
@@ -297,7 +309,7 @@ fn endpoints_of(
         .filter_map(move |(index, inbound)| {
             let is_ready =
                 inbound.state() == State::Ready && inbound.health.is_none_or(|health| health.ready);
-            if !is_ready || inbound.port == 0 || inbound.port > u32::from(u16::MAX) {
+            if inbound.port == 0 || inbound.port > u32::from(u16::MAX) {
                 return None;
             }
             let service = Arc::from(inbound.tags.get(tags::SERVICE)?.as_str());
@@ -311,6 +323,7 @@ fn endpoints_of(
             .and_then(|address| address.parse().ok());
             let id = (resource.key().name().clone(), index);
             let endpoint = Endpoint {
+                is_ready,
                 address,
                 port: inbound.port,
                 tags: inbound.tags,

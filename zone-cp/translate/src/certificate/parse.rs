@@ -9,11 +9,17 @@ use pem::{EncodeConfig, LineEnding, Pem};
 use rustls::SignatureAlgorithm;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::PrivateKeyDer;
+use x509_parser::oid_registry::{Oid, asn1_rs, asn1_rs::oid};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
 /// The fewest bits of an RSA key that Envoy takes.
 const LEAST_RSA_BITS: usize = 2048;
+
+/// The extension by which a certificate asks for more of TLS, and how it asks for a stapled
+/// response (<https://www.rfc-editor.org/rfc/rfc7633>).
+const TLS_FEATURE: Oid<'_> = oid!(1.3.6.1.5.5.7.1.24);
+const MUST_STAPLE: &[u8] = &[0x30, 3, 2, 1, 5];
 
 /// The heading of parameters of an elliptic curve.
 const PARAMETERS: &str = "EC PARAMETERS";
@@ -215,6 +221,14 @@ fn check_key(
     if kind == KeyKind::Ecdsa && usage.is_some_and(|usage| !usage.value.digital_signature()) {
         return Err(
             "holds an ECDSA certificate whose key usage has no digital signature; Envoy refuses it"
+                .to_owned(),
+        );
+    }
+    let features = leaf.extensions().iter().find(|e| e.oid == TLS_FEATURE);
+    if features.is_some_and(|features| features.value == MUST_STAPLE) {
+        return Err(
+            "holds a certificate that must come with a stapled OCSP response, which a gateway has \
+             not; ask for one without \"must staple\""
                 .to_owned(),
         );
     }

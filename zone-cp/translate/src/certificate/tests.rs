@@ -11,7 +11,10 @@ use mesh_proto::mesh::mesh_gateway::tls::Mode;
 use mesh_proto::mesh::mesh_gateway::{Conf, Listener};
 use mesh_proto::system::data_source::Type;
 use mesh_proto::system::{DataSource, Secret};
-use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256};
+use rcgen::{
+    CertificateParams, CustomExtension, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519,
+    PKCS_RSA_SHA256,
+};
 use x509_parser::der_parser::parse_der;
 
 use super::*;
@@ -139,6 +142,15 @@ fn what_envoy_would_refuse_is_refused() {
     );
     let usage = problem(include_str!("../../tests/certificates/key-agreement.pem"));
     assert!(usage.contains("no digital signature"), "{usage}");
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    let mut params = CertificateParams::new(vec!["edge.example.com".to_owned()]).unwrap();
+    // TLS Feature: status_request.
+    let feature = [1, 3, 6, 1, 5, 5, 7, 1, 24];
+    let asked = vec![0x30, 3, 2, 1, 5];
+    params.custom_extensions = vec![CustomExtension::from_oid_content(&feature, asked)];
+    let certificate = params.self_signed(&key).unwrap().pem();
+    let staple = problem(&(certificate + &key.serialize_pem()));
+    assert!(staple.contains("stapled OCSP response"), "{staple}");
 }
 
 #[test]

@@ -34,6 +34,36 @@ fn one_of_a_zone_is_for_proxies_of_that_zone() {
 }
 
 #[test]
+fn addresses_beside_names_are_reached_whatever_their_family() {
+    let family = |addresses: &[&str]| {
+        let externals: Vec<External> = addresses
+            .iter()
+            .map(|address| external(json!({"networking": {"address": address}})))
+            .collect();
+        let selected: Vec<&External> = externals.iter().collect();
+        let policy = crate::policy::Policies::default().cluster(&Tags::new(), &Tags::new());
+        let secrets = SecretView::default();
+        let site = Site::default();
+        let bytes = encode(
+            "a-1",
+            "a",
+            Protocol::Http1,
+            &policy,
+            &selected,
+            &secrets,
+            &site,
+        );
+        let cluster = envoy::cluster::Cluster::decode(bytes).unwrap();
+        cluster.dns_lookup_family()
+    };
+    let name = "api.example.com:443";
+    assert_eq!(family(&[name]), DnsLookupFamily::V4Only);
+    assert_eq!(family(&[name, "192.0.2.1:443"]), DnsLookupFamily::V4Only);
+    let of_ipv6 = family(&[name, "[2001:db8::1]:443"]);
+    assert_eq!(of_ipv6, DnsLookupFamily::V4Preferred);
+}
+
+#[test]
 fn server_names_are_the_configured_one_or_the_hosts_name() {
     for (address, configured, wanted) in [
         ("API.example.com.:443", json!(null), Ok("api.example.com")),

@@ -188,13 +188,18 @@ fn version(name: &str, mut hasher: Sha256) -> Version {
 
 /// The header that tells backends the tags of the gateway, over whatever the client sent, framed
 /// as a field of the route configuration: said once, it costs Envoy nothing per route. Tags that no
-/// header can hold are not told.
+/// header can hold are not told, and what the client sent instead of them goes.
 fn encode_tags_header(value: &str) -> Bytes {
     let value = value.replace('%', "%%");
-    if refuse::header_value(&value).is_err() {
-        return Bytes::new();
-    }
     let mut bytes = BytesMut::new();
+    if refuse::header_value(&value).is_err() {
+        assemble::put_field(
+            field::REQUEST_HEADERS_TO_REMOVE,
+            TAGS_HEADER.as_bytes(),
+            &mut bytes,
+        );
+        return bytes.freeze();
+    }
     assemble::put_field(
         field::REQUEST_HEADERS_TO_ADD,
         &overwrite(TAGS_HEADER, value).encode_to_vec(),
@@ -224,5 +229,19 @@ fn overwrite(name: &str, value: String) -> core::HeaderValueOption {
             value,
         }),
         append_action: core::header_value_option::HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_that_no_header_can_hold_leave_none_that_a_client_made_up() {
+        let of = |tags: &str| route::RouteConfiguration::decode(encode_tags_header(tags)).unwrap();
+        assert!(of("&a=1&").request_headers_to_remove.is_empty());
+        let long = of(&"x".repeat(20_000));
+        assert_eq!(long.request_headers_to_remove, [TAGS_HEADER]);
+        assert!(long.request_headers_to_add.is_empty());
     }
 }

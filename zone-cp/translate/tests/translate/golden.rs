@@ -30,6 +30,7 @@ const CASES: &[(&str, &[&str])] = &[
     ("route-for-another-hostname", &["clusters", "routes"]),
     ("mirror", &["clusters", "endpoints", "routes"]),
     ("redirect", &["clusters", "routes"]),
+    ("protocol-while-not-ready", &["clusters", "endpoints"]),
     ("request-headers", &["routes"]),
     ("response-headers", &["routes"]),
     ("prefix", &["routes"]),

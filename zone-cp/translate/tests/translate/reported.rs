@@ -147,6 +147,24 @@ fn what_validation_leaves_alone_in_routes() {
             "serves any of its hostnames",
         ),
         (
+            "a hostname of another listener than the wildcard that is selected",
+            "[{port: 8080, protocol: HTTP, hostname: a.com, tags: {team: a}}, \
+              {port: 8080, protocol: HTTP, hostname: '*.com', tags: {team: b}}]",
+            selecting(&format!(
+                "{{http: {{hostnames: [a.com], rules: [{RULE}]}}}}"
+            ))
+            .replace("service: edge", "service: edge, team: b"),
+            "conf.http.hostnames",
+            "serves any of its hostnames",
+        ),
+        (
+            "the header with the gateway's tags",
+            LISTENERS,
+            filters("{requestHeader: {set: [{name: X-Kuma-Tags, value: x}]}}"),
+            "conf.http.rules[0].filters[0].requestHeader.set[0]",
+            "tells backends the tags",
+        ),
+        (
             "listener tags of no listener",
             LISTENERS,
             http(RULE).replace("service: edge", "service: edge, port: other"),
