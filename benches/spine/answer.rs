@@ -20,10 +20,13 @@ use crate::progress;
 use crate::report::{Report, Row};
 use crate::stats::{Samples, milliseconds};
 
-const SIZES: [usize; 4] = [0, 1_000, 3_000, 5_000];
+const SIZES: [usize; 5] = [0, 1_000, 3_000, 5_000, 40_000];
+/// How many routes are added one at a time.
+const GROWTH: usize = 3_000;
 /// Where the gateway is, and where the bare one.
 const OURS: &str = "127.0.42.1";
 const BARE: &str = "127.0.42.2";
+const GROWING: &str = "127.0.42.3";
 /// Both Envoys are left alone for so long before each change.
 const PAUSE: Duration = Duration::from_millis(150);
 
@@ -36,7 +39,8 @@ pub(crate) async fn measure(dir: &Path, quick: bool, report: &mut Report) -> any
     let mut bare = None;
     let mut http = Http::connect(fleet.global_api).await?;
     let mut created = 0;
-    for size in SIZES {
+    let sizes = SIZES.into_iter().filter(|size| !quick || *size <= 5_000);
+    for size in sizes {
         progress(&format!("answer: {size} routes"));
         load::create_routes(fleet.global_api, created, size).await?;
         created = size;
@@ -69,6 +73,39 @@ pub(crate) async fn measure(dir: &Path, quick: bool, report: &mut Report) -> any
         }
         add(size, &Samples::new(ours), &Samples::new(alone), report);
     }
+    Ok(())
+}
+
+/// Adds routes one at a time to a fleet without any, each when the one before has answered.
+pub(crate) async fn grow(dir: &Path, quick: bool, report: &mut Report) -> anyhow::Result<()> {
+    let count = if quick { GROWTH / 10 } else { GROWTH };
+    progress(&format!("answer: {count} routes, one at a time"));
+    let fleet = Fleet::start(&dir.join("growth")).await?;
+    let _gateway = fleet.start_gateway("gateway-g", GROWING).await?;
+    let mut http = Http::connect(fleet.global_api).await?;
+    let mut client = connect(GROWING).await?;
+    let mut took = Vec::with_capacity(count);
+    for number in 0..count {
+        let (name, path) = (format!("grown-{number}"), format!("/grown/{number}"));
+        http.freshen().await?;
+        client.freshen().await?;
+        let (at, document) = (load::route_path(&name), load::route(&name, &path));
+        let start = Instant::now();
+        let (put, answered) = tokio::join!(http.put(&at, &document), first_200(&mut client, &path));
+        put?;
+        took.push(milliseconds(answered? - start));
+    }
+    let took = Samples::new(took);
+    report.row(Row {
+        what: format!("b: PUT sent -> first 200, {count} routes added one at a time, mean / max"),
+        figure: format!("{:.2} / {:.2} ms", took.mean(), took.max()),
+        bar: "<= 40 / 200 ms".to_owned(),
+        is_met: Some(took.mean() <= 40.0 && took.max() <= 200.0),
+    });
+    report.detail(
+        "growth",
+        json!({"routes": count, "sent_to_first_200": took.to_json()}),
+    );
     Ok(())
 }
 

@@ -120,7 +120,10 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         let (dir, quick) = (work_dir.path(), options.quick);
         let measured = match part {
             Part::A => push::measure(dir, quick, &mut report).await,
-            Part::B => answer::measure(dir, quick, &mut report).await,
+            Part::B => match answer::measure(dir, quick, &mut report).await {
+                Ok(()) => answer::grow(dir, quick, &mut report).await,
+                Err(error) => Err(error),
+            },
             Part::C => idle::measure(dir, quick, &mut report).await,
             Part::D => durable::measure(dir, quick, &mut report).await,
             Part::E => translate::measure(quick, &mut report),
