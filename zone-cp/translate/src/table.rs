@@ -10,6 +10,7 @@
 
 mod configuration;
 mod merge;
+mod repeat;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use prost::Message as _;
 
 use self::configuration::{Configuration, Frame};
 use self::merge::{Merged, Merges};
+use self::repeat::Repeats;
 use crate::EnvoyType;
 use crate::assemble;
 use crate::envoy::{core, route};
@@ -48,10 +50,6 @@ mod field {
 /// The header by which backends learn the tags of a gateway.
 pub(crate) const TAGS_HEADER: &str = "x-kuma-tags";
 
-/// The most entries of a port that hosts repeat because routes name no hostname. Beyond that no
-/// host of the port repeats them: a configuration that Envoy cannot hold helps nobody.
-const MAX_REPEATED: usize = 100_000;
-
 /// A list of routes: those of one listener under one hostname. The listener is a position in
 /// [`Port::listeners`].
 pub(crate) type ListKey = (usize, Hostname);
@@ -64,8 +62,11 @@ pub(crate) struct Table {
     frame: Frame,
     /// The hostnames of the port's listeners.
     listeners: Vec<Hostname>,
-    /// Positions in `slots`; no list is empty.
+    /// Positions in `slots`.
     lists: BTreeMap<ListKey, usize>,
+    /// Lists that may be empty. They stay until everything is put together: a route that changes
+    /// leaves its lists and comes back.
+    emptied: BTreeSet<ListKey>,
     slots: Vec<RouteList>,
     free: Vec<usize>,
     /// One for each listener, or one for all of them.
@@ -73,7 +74,7 @@ pub(crate) struct Table {
     /// Lists with entries that are never reached.
     with_shadows: BTreeSet<ListKey>,
     merges: Merges,
-    is_repeating: bool,
+    repeats: Repeats,
 }
 
 #[derive(Debug, Default)]
@@ -114,11 +115,12 @@ impl Table {
             configurations,
             listeners,
             lists: BTreeMap::new(),
+            emptied: BTreeSet::new(),
             slots: Vec::new(),
             free: Vec::new(),
             with_shadows: BTreeSet::new(),
             merges: Merges::default(),
-            is_repeating: true,
+            repeats: Repeats::default(),
         }
     }
 
@@ -158,8 +160,17 @@ impl Table {
             Some(slot) => *slot,
             None => self.add_list(key),
         };
-        for (merged, breadth) in self.merges.of(slot) {
-            self.slots[merged].insert(position.in_host(breadth), entry.clone());
+        let followers = self.merges.of(slot);
+        self.repeats.entries += followers.len();
+        if self.repeats.entries > self.repeats.limit {
+            // Whether they have this list at all will be decided again.
+            self.repeats.entries -= followers.len();
+            self.merges.outdate(slot);
+            self.configuration(key.0).is_rearranged = true;
+        } else {
+            for (merged, breadth) in followers {
+                self.slots[merged].insert(position.in_host(breadth), entry.clone());
+            }
         }
         self.slots[slot].insert(position, entry);
         self.note_shadows(key, slot);
@@ -171,13 +182,15 @@ impl Table {
             return;
         };
         self.configuration(key.0).is_stale = true;
-        for (merged, breadth) in self.merges.of(slot) {
+        let followers = self.merges.of(slot);
+        self.repeats.entries = self.repeats.entries.saturating_sub(followers.len());
+        for (merged, breadth) in followers {
             self.slots[merged].remove(&position.in_host(breadth));
         }
         self.slots[slot].remove(position);
         self.note_shadows(key, slot);
         if self.slots[slot].is_empty() {
-            self.remove_list(key, slot);
+            self.emptied.insert(key.clone());
         }
     }
 
@@ -238,20 +251,20 @@ impl Table {
             .flat_map(|slot| self.slots[*slot].shadowed())
     }
 
-    /// Whether the hosts that routes name serve the routes that name no hostname, too.
-    pub(crate) fn is_repeating(&self) -> bool {
-        self.is_repeating
-    }
-
     /// Puts together what changed; whether there was anything. `trees` says which hosts are trees,
     /// and is always the same.
     pub(crate) fn assemble(&mut self, no_routes: &Bytes, trees: Option<Limits>) -> bool {
         if !self.configurations.iter().any(Configuration::is_outdated) {
             return false;
         }
-        let is_repeating = self.repeated() <= MAX_REPEATED;
-        let are_all_rearranged = is_repeating != self.is_repeating;
-        self.is_repeating = is_repeating;
+        for key in std::mem::take(&mut self.emptied) {
+            if let Some(slot) = self.lists.get(&key).copied()
+                && self.slots[slot].is_empty()
+            {
+                self.remove_list(&key, slot);
+            }
+        }
+        let are_all_rearranged = self.limit_repeats();
         for index in 0..self.configurations.len() {
             let configuration = &mut self.configurations[index];
             if are_all_rearranged || configuration.is_rearranged {
@@ -263,6 +276,7 @@ impl Table {
                 configuration.assemble(&self.frame, &mut self.slots, no_routes, trees);
             }
         }
+        self.slots.iter_mut().for_each(RouteList::clear_touched);
         true
     }
 
@@ -311,12 +325,13 @@ impl Table {
         let mut for_all = None;
         let names = std::iter::successors(Some(hostname.clone()), Hostname::parent);
         for (breadth, name) in names.enumerate() {
-            let is_repeated = name == *own && name != *hostname;
-            if is_repeated && !self.is_repeating {
-                continue;
+            let is_repeated = name != *hostname;
+            let is_for_all = is_repeated && name == *own && *own == Hostname::any();
+            let key = (host.listener, name);
+            if is_repeated && self.repeats.left_out.contains(&key) {
+                break;
             }
-            let is_for_all = is_repeated && *own == Hostname::any();
-            match self.lists.get(&(host.listener, name)) {
+            match self.lists.get(&key) {
                 Some(slot) if is_for_all => for_all = Some(*slot),
                 Some(slot) => named.push((*slot, breadth)),
                 None => {}
@@ -332,20 +347,6 @@ impl Table {
             _ => Some(self.merge(host, named)),
         };
         first.into_iter().chain(for_all).collect()
-    }
-
-    /// How many entries hosts repeat that are written for their listener's hostname.
-    fn repeated(&self) -> usize {
-        let mut hosts = vec![0; self.listeners.len()];
-        for (hostname, host) in self.configurations.iter().flat_map(|c| &c.hosts) {
-            if hostname != &self.listeners[host.listener] {
-                hosts[host.listener] += 1;
-            }
-        }
-        let own = self.listeners.iter().cloned().enumerate();
-        own.filter_map(|key| Some((key.0, *self.lists.get(&key)?)))
-            .map(|(listener, slot)| self.slots[slot].len() * hosts[listener])
-            .sum()
     }
 
     fn note_shadows(&mut self, key: &ListKey, slot: usize) {
@@ -392,86 +393,4 @@ pub(crate) fn no_routes(page: &str) -> Bytes {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cmp::Reverse;
-    use std::net::Ipv4Addr;
-
-    use mesh_model::ResourceName;
-    use mesh_model::tags::Tags;
-
-    use super::*;
-    use crate::order::{PathKind, Source, Specificity};
-    use crate::plan::{HostListener, Tls};
-    use crate::view::Age;
-
-    #[test]
-    fn what_is_assembled_is_what_prost_would_encode() {
-        let listener = |hostname: &str| HostListener {
-            hostname: Hostname::parse(hostname).unwrap(),
-            tags: Arc::new(Tags::new()),
-            shares_tags_with_http: false,
-            tls: Tls::None,
-        };
-        let port = Port {
-            name: Name::from("edge:HTTP:80"),
-            address: Ipv4Addr::LOCALHOST.into(),
-            number: 80,
-            protocol: Protocol::Http,
-            service: String::new(),
-            connection_limit: 0,
-            listeners: vec![listener("*"), listener("a.com"), listener("b.com")],
-        };
-        let mut table = Table::new(&port, "&a=1&");
-        for number in 0..300 {
-            let path = format!("/{number}");
-            let route = route::Route {
-                r#match: Some(route::RouteMatch {
-                    path_specifier: Some(route::route_match::PathSpecifier::Path(path.clone())),
-                    ..Default::default()
-                }),
-                ..Default::default()
-            };
-            let mut bytes = BytesMut::new();
-            assemble::put_field(field::ROUTES, &route.encode_to_vec(), &mut bytes);
-            let position = Position {
-                breadth: 0,
-                specificity: Specificity::new(PathKind::Exact, &path, false, 0, 0),
-                is_implied: Reverse(false),
-                source: Arc::new(Source {
-                    age: Age::default(),
-                    display_name: "r".into(),
-                    name: ResourceName::parse("r").unwrap(),
-                }),
-                rule: number,
-                matching: 0,
-            };
-            let entry = Entry {
-                bytes: bytes.freeze(),
-                matching: number as u128,
-            };
-            let named = Hostname::parse("x.org").unwrap();
-            for key in table.places(number % 2, (number % 3 == 0).then_some(&named)) {
-                table.insert(&key, Arc::new(position.clone()), entry.clone());
-            }
-        }
-        let page = no_routes("nothing here");
-        assert!(
-            table.assemble(&page, None),
-            "the first time there is always something new"
-        );
-        let (_, name, item) = table.items().next().unwrap();
-        assert_eq!(&**name, "edge:HTTP:80:*");
-        let decoded = route::RouteConfiguration::decode(item.payload.to_bytes()).unwrap();
-        let sizes: Vec<(&str, usize)> = decoded
-            .virtual_hosts
-            .iter()
-            .map(|host| (host.name.as_str(), host.routes.len()))
-            .collect();
-        assert_eq!(
-            sizes,
-            [("x.org", 150), ("b.com", 1), ("a.com", 100), ("*", 100)]
-        );
-        assert_eq!(decoded.encode_to_vec(), item.payload.to_bytes());
-        assert!(!table.assemble(&page, None), "nothing changed since");
-    }
-}
+mod tests;
