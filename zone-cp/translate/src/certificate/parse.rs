@@ -9,7 +9,7 @@ use pem::{EncodeConfig, LineEnding, Pem};
 use rustls::SignatureAlgorithm;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::PrivateKeyDer;
-use x509_parser::oid_registry::{Oid, asn1_rs, asn1_rs::oid};
+use x509_parser::oid_registry::{Oid, asn1_rs::oid};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::public_key::PublicKey;
 

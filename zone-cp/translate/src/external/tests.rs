@@ -41,7 +41,7 @@ fn addresses_beside_names_are_reached_whatever_their_family() {
             .map(|address| external(json!({"networking": {"address": address}})))
             .collect();
         let selected: Vec<&External> = externals.iter().collect();
-        let policy = crate::policy::Policies::default().cluster(&Tags::new(), &Tags::new());
+        let policy = crate::policy::Policies.cluster(&Tags::new(), &Tags::new());
         let secrets = SecretView::default();
         let site = Site::default();
         let bytes = encode(
