@@ -15,4 +15,5 @@ pub mod telemetry;
 pub mod tls;
 pub mod tokens;
 pub mod version;
+pub mod whole_file;
 pub mod yaml;

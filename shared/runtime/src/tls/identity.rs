@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::{Error as PemError, PemObject};
@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use super::{TlsError, generate, provider};
+use crate::whole_file;
 
 /// Name of the certificate file in the work directory; the name that Kuma uses.
 const CERT_FILE: &str = "kuma-cp.crt";
@@ -147,8 +148,6 @@ fn create(work_dir: &Path, cert_file: &Path, key_file: &Path) -> Result<(), TlsE
     let pair = generate::pair(crate::clock::now())?;
     place(key_file, pair.key_pem.as_bytes(), 0o600)?;
     place(cert_file, pair.cert_pem.as_bytes(), 0o644)?;
-    dir.sync_all()
-        .map_err(|source| write_error(work_dir, source))?;
     tracing::info!(
         names = %pair.names.join(","),
         "made a TLS certificate for this host: {}",
@@ -171,33 +170,6 @@ fn write_error(path: &Path, source: io::Error) -> TlsError {
     }
 }
 
-/// Writes a file whole or not at all: a reader never sees a part of it, nor does a crash leave one.
 fn place(path: &Path, content: &[u8], mode: u32) -> Result<(), TlsError> {
-    let mut unfinished: PathBuf = path.to_owned();
-    unfinished.as_mut_os_string().push(".new");
-    write_synced(&unfinished, content, mode)
-        .and_then(|()| fs::rename(&unfinished, path))
-        .map_err(|source| {
-            // Best effort: the error to report is the one that stopped us.
-            let _ = fs::remove_file(&unfinished);
-            write_error(path, source)
-        })
-}
-
-fn write_synced(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-
-    // Left by a crash, perhaps with another mode; we hold the lock, so it is nobody's.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
+    whole_file::replace(path, content, mode).map_err(|source| write_error(path, source))
 }

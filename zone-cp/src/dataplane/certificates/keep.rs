@@ -6,82 +6,27 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mesh_model::{MeshName, ResourceName};
+use mesh_model::MeshName;
+use mesh_runtime::whole_file::{self, UNFINISHED};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use zone_translate::{Certificate, Source};
 
 use super::judge::Id;
 
-/// The end of names of files that are not finished.
-const UNFINISHED: &str = "new";
-
 /// A file. Only ever grows: a later release reads what an earlier one wrote.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     mesh: MeshName,
-    source: KeptSource,
+    source: Source,
     /// Certificates and key.
     pem: String,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-enum KeptSource {
-    Secret(String),
-    File(String),
-    Inline {
-        gateway: ResourceName,
-        port: u32,
-        hostname: String,
-        index: usize,
-    },
-}
-
-impl From<Source> for KeptSource {
-    fn from(source: Source) -> Self {
-        match source {
-            Source::Secret(name) => Self::Secret(name),
-            Source::File(path) => Self::File(path),
-            Source::Inline {
-                gateway,
-                port,
-                hostname,
-                index,
-            } => Self::Inline {
-                gateway,
-                port,
-                hostname,
-                index,
-            },
-        }
-    }
-}
-
-impl From<KeptSource> for Source {
-    fn from(source: KeptSource) -> Self {
-        match source {
-            KeptSource::Secret(name) => Self::Secret(name),
-            KeptSource::File(path) => Self::File(path),
-            KeptSource::Inline {
-                gateway,
-                port,
-                hostname,
-                index,
-            } => Self::Inline {
-                gateway,
-                port,
-                hostname,
-                index,
-            },
-        }
-    }
 }
 
 /// Makes the folder, for this user only, if it is not there.
@@ -126,28 +71,17 @@ fn read(path: &Path) -> Result<(Id, Certificate), String> {
     let kept: Kept = serde_json::from_slice(&text)
         .map_err(|error| format!("line {} is not as it was written", error.line()))?;
     let certificate = Certificate::parse(kept.pem.as_bytes())?;
-    Ok(((kept.mesh, kept.source.into()), certificate))
+    Ok(((kept.mesh, kept.source), certificate))
 }
 
 /// Keeps a certificate; it is on disk when this returns.
 pub(super) fn store(folder: &Path, id: &Id, certificate: &Certificate) -> io::Result<()> {
     let kept = Kept {
         mesh: id.0.clone(),
-        source: id.1.clone().into(),
+        source: id.1.clone(),
         pem: certificate.to_pem(),
     };
-    let path = path(folder, id);
-    let unfinished = path.with_extension(UNFINISHED);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&unfinished)?;
-    file.write_all(&serde_json::to_vec(&kept)?)?;
-    file.sync_all()?;
-    fs::rename(&unfinished, &path)?;
-    File::open(folder)?.sync_all()
+    whole_file::replace(&path(folder, id), &serde_json::to_vec(&kept)?, 0o600)
 }
 
 /// Keeps nothing for a source any more.

@@ -1,12 +1,13 @@
 //! The book on disk: one file, replaced as a whole.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use mesh_model::{Key, MeshName, Resource, ResourceName, ResourceType, Spec, Timestamp};
+use mesh_runtime::whole_file;
 use serde::{Deserialize, Serialize};
 
 use super::Refused;
@@ -83,13 +84,5 @@ pub(super) fn store(file: &Path, entries: &[(Key, Refused)]) -> io::Result<()> {
             })
         })
         .collect();
-    let unfinished = file.with_extension("new");
-    let mut out = File::create(&unfinished)?;
-    out.write_all(&serde_json::to_vec(&kept)?)?;
-    out.sync_all()?;
-    fs::rename(&unfinished, file)?;
-    match file.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
+    whole_file::replace(file, &serde_json::to_vec(&kept)?, 0o644)
 }

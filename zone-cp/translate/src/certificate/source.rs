@@ -5,12 +5,15 @@ use std::sync::Arc;
 use mesh_model::{Resource, ResourceName};
 use mesh_proto::system::DataSource;
 use mesh_proto::system::data_source::Type;
+use serde::{Deserialize, Serialize};
 
 use super::Certificate;
 use crate::host::Hostname;
 
-/// Where a certificate comes from.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Where a certificate comes from. Zones keep it on disk in its serialized form, which only ever
+/// grows.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Source {
     /// A Secret of the same mesh, by name.
     Secret(String),
