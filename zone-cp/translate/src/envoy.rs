@@ -46,6 +46,9 @@ pub(crate) use generated::xds::core::v3 as xds_core;
 #[cfg(test)]
 pub(crate) use generated::xds::r#type::matcher::v3 as xds_matcher;
 
+/// The header by which backends learn the tags of a gateway.
+pub(crate) const TAGS_HEADER: &str = "x-kuma-tags";
+
 /// The resource types of an Envoy stream, in make-before-break order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EnvoyType {

@@ -38,11 +38,10 @@ use crate::endpoint::to_struct;
 use crate::envoy::cluster::cluster::{
     ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, TransportSocketMatch,
 };
-use crate::envoy::{self, Named as _, core, endpoint, hcm, http_filter, mutation};
+use crate::envoy::{self, Named as _, TAGS_HEADER, core, endpoint, hcm, http_filter, mutation};
 use crate::finding::Finding;
 use crate::policy::ClusterPolicy;
 use crate::proxy::Proxy;
-use crate::table::TAGS_HEADER;
 
 /// Where a proxy is, as far as that decides how it reaches external services.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -6,12 +6,12 @@ use mesh_proto::mesh::mesh_gateway_route::http_route::filter::{
 };
 use mesh_proto::mesh::mesh_gateway_route::http_route::{Rule, filter as filters};
 
+use crate::backend::{Context, NO_SERVICE, destination};
 use crate::cluster::Uses;
 use crate::envoy::{core, matcher, percent, route};
 use crate::matching::Matching;
 use crate::plan::Protocol;
 use crate::refuse;
-use crate::route::{Context, NO_SERVICE, destination};
 
 use core::header_value_option::HeaderAppendAction;
 use route::redirect_action::RedirectResponseCode;

@@ -10,6 +10,7 @@
 #![warn(missing_docs)]
 
 mod assemble;
+mod backend;
 mod certificate;
 mod cluster;
 mod clusters;

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Class, Hir, HirKind};
 
-use crate::table::TAGS_HEADER;
+use crate::envoy::TAGS_HEADER;
 
 /// The longest header name or value that Envoy takes.
 const MAX_HEADER: usize = 16 * 1024;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use mesh_delta::Name;
-use mesh_model::tags::{self, Tags};
+use mesh_model::tags;
 use mesh_proto::mesh::MeshGatewayRoute;
 use mesh_proto::mesh::mesh_gateway_route::conf;
 use mesh_proto::mesh::mesh_gateway_route::http_route::Rule;
@@ -19,60 +19,20 @@ use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::assemble;
-use crate::cluster::{self, Kind, Use, Uses};
+use crate::backend::{Context, NO_SERVICE, destination};
+use crate::cluster::{self, Uses};
 use crate::envoy::route;
 use crate::envoy::route::route_action::ClusterSpecifier;
 use crate::filter::{Filters, Rewrite};
 use crate::finding::Finding;
 use crate::matching::{self, Matching};
 use crate::order::{Position, Source};
-use crate::plan::{HostListener, Port, Protocol};
-use crate::policy::Policies;
 use crate::refuse;
 use crate::tcp;
 use crate::view::Decoded;
 
 /// The field number of routes in Envoy's `VirtualHost`.
 const ROUTES: u32 = 3;
-
-/// What a listener contributes to the routes on it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Context<'a> {
-    /// The listener's merged tags.
-    pub(crate) listener_tags: &'a Arc<Tags>,
-    /// The listener's port.
-    pub(crate) port: u32,
-    /// What it speaks there.
-    pub(crate) protocol: Protocol,
-    /// Which kind of routes it serves.
-    pub(crate) kind: Kind,
-    /// What the names of its clusters are told apart by, see [`cluster::name`].
-    pub(crate) distinction: &'static str,
-    pub(crate) policies: Policies,
-}
-
-impl<'a> Context<'a> {
-    /// For routes on a listener of a port.
-    pub(crate) fn new(port: &Port, listener: &'a HostListener, policies: Policies) -> Self {
-        let distinction = if listener.shares_tags_with_http {
-            "tcp"
-        } else {
-            ""
-        };
-        Self {
-            listener_tags: &listener.tags,
-            port: port.number,
-            protocol: port.protocol,
-            kind: if port.protocol.is_http() {
-                Kind::Http
-            } else {
-                Kind::Tcp
-            },
-            distinction,
-            policies,
-        }
-    }
-}
 
 /// One Envoy route.
 #[derive(Debug, Clone)]
@@ -310,30 +270,4 @@ fn forward(
         request_mirror_policies: filters.mirrors.clone(),
         ..Default::default()
     })
-}
-
-/// What is wrong with a backend that [`destination`] has no name for.
-pub(crate) const NO_SERVICE: &str = "the destination names no kuma.io/service; it is left out";
-
-/// The cluster of a backend, noted in `clusters`.
-pub(crate) fn destination(
-    backend: &Backend,
-    context: &Context<'_>,
-    clusters: &mut Uses,
-) -> Option<Name> {
-    let service = backend.destination.get(tags::SERVICE)?;
-    if service.is_empty() {
-        return None;
-    }
-    let name = cluster::name(
-        &backend.destination,
-        context.listener_tags,
-        context.distinction,
-    );
-    clusters.entry(Arc::clone(&name)).or_insert_with(|| Use {
-        destination: backend.destination.clone(),
-        listener_tags: Arc::clone(context.listener_tags),
-        kind: context.kind,
-    });
-    Some(name)
 }

@@ -47,9 +47,6 @@ mod field {
     pub(super) const MATCHER: u32 = 21;
 }
 
-/// The header by which backends learn the tags of a gateway.
-pub(crate) const TAGS_HEADER: &str = "x-kuma-tags";
-
 /// A list of routes: those of one listener under one hostname. The listener is a position in
 /// [`Port::listeners`].
 pub(crate) type ListKey = (usize, Hostname);

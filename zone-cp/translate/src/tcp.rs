@@ -12,10 +12,10 @@ use mesh_proto::mesh::MeshGatewayRoute;
 use mesh_proto::mesh::mesh_gateway_route::{Backend, TcpRoute};
 
 use crate::EnvoyType;
+use crate::backend::{Context, NO_SERVICE, destination};
 use crate::cluster::{self, Uses};
 use crate::finding::Finding;
 use crate::plan::{Port, Protocol};
-use crate::route::{Context, NO_SERVICE, destination};
 use crate::view::Decoded;
 
 /// Weights by cluster.

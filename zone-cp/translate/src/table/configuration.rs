@@ -9,10 +9,10 @@ use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 use super::repeat::Repeat;
-use super::{Host, TAGS_HEADER, field};
+use super::{Host, field};
 use crate::EnvoyType;
 use crate::assemble::{self, Pieces};
-use crate::envoy::{self, core, route};
+use crate::envoy::{self, TAGS_HEADER, core, route};
 use crate::host::Hostname;
 use crate::list::RouteList;
 use crate::refuse;

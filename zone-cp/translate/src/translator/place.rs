@@ -11,12 +11,13 @@ use mesh_proto::mesh::MeshGatewayRoute;
 use mesh_proto::mesh::mesh_gateway_route::{HttpRoute, TcpRoute, conf};
 
 use super::Translator;
+use crate::backend::Context;
 use crate::cluster::Uses;
 use crate::finding::Finding;
 use crate::host::Hostname;
 use crate::order::Position;
 use crate::plan::Protocol;
-use crate::route::{self, Context};
+use crate::route;
 use crate::table::ListKey;
 use crate::tcp::{self, Backends};
 use crate::view::{Decoded, MeshView};
