@@ -10,7 +10,7 @@ use mesh_harness::{Certificate, Gateway, Key, Load, Signatures, TlsClient, event
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::support::{Fleet, address, findings, gateway_with, route};
+use crate::support::{Fleet, address, gateway_with, route};
 
 const PORT: u16 = 18443;
 const NAME: &str = "shop.example";
@@ -66,15 +66,6 @@ impl Fleet {
             .lines()
             .filter(|line| line.contains("listener_manager."));
         Ok(lines.collect::<Vec<_>>().join("\n"))
-    }
-
-    async fn no_finding(&self) {
-        eventually("no finding", async || {
-            let left = findings(&self.global).await?;
-            anyhow::ensure!(left.is_empty(), "{left:#?}");
-            Ok(())
-        })
-        .await;
     }
 }
 

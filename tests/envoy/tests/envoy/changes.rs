@@ -3,7 +3,7 @@
 use mesh_harness::{Backend, eventually};
 use serde_json::json;
 
-use crate::support::{Fleet, HOST, PORT, findings, gateway_with, route};
+use crate::support::{Fleet, HOST, PORT, gateway_with, route};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn backends_come_and_go_under_a_route() -> anyhow::Result<()> {
@@ -95,12 +95,7 @@ async fn a_route_to_a_service_that_is_not_there_answers_503_and_says_so() -> any
     // The typo is corrected: nothing is left to complain about.
     fleet.global.api.apply(&route("/cart", "cart")).await?;
     fleet.answers("/cart", 200).await;
-    eventually("no finding", async || {
-        let left = findings(&fleet.global).await?;
-        anyhow::ensure!(left.is_empty(), "{left:#?}");
-        Ok(())
-    })
-    .await;
+    fleet.no_finding().await;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use mesh_model::{Key, MeshName, Resource, ResourceName, Timestamp, labels};
 use mesh_store::Batch;
 use serde_json::{Value, json};
 
-use crate::support::{Fleet, HOST, PORT, named_route, route, route_of};
+use crate::support::{Fleet, HOST, PORT, edit_under, named_route, route, route_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_edits_under_load_give_no_answer_that_nobody_configured() -> anyhow::Result<()> {
@@ -18,37 +18,7 @@ async fn a_hundred_edits_under_load_give_no_answer_that_nobody_configured() -> a
     fleet.answers("/", 200).await;
     let load = Load::start(fleet.gateway.at(PORT), HOST, "/a/b", 4);
     let edits = std::env::var("MERIDIAN_EDITS").map_or(Ok(100), |text| text.parse::<u32>())?;
-    for edit in 0..edits {
-        // The service changes, so that a cluster comes and one goes; or a neighbour comes and
-        // goes; or the same place is described in other words.
-        let service = if edit % 2 == 0 { "basket" } else { "cart" };
-        match edit % 5 {
-            0 | 1 => fleet.global.api.apply(&route("/", service)).await?,
-            2 => fleet.global.api.apply(&route("/a", service)).await?,
-            3 => {
-                let neighbour = named_route("neighbour", "/neighbour", "basket");
-                fleet.global.api.apply(&neighbour).await?;
-                fleet.global.api.apply(&route("/a/b", service)).await?;
-            }
-            _ => {
-                let path = "/meshes/default/meshgatewayroutes/neighbour";
-                fleet.global.api.delete(path).await?;
-            }
-        }
-        load.go_on_for(u64::from(edit % 7)).await;
-    }
-    let tally = load.stop().await;
-    eprintln!("{tally}");
-    assert_eq!(
-        tally.other_than(&["200 cart-1", "200 basket-1"]),
-        0,
-        "{tally}"
-    );
-    assert!(
-        tally.other_than(&["200 cart-1"]) > 0,
-        "no edit was seen: {tally}"
-    );
-    Ok(())
+    edit_under(load, &fleet.global, edits, "basket").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,12 +44,7 @@ async fn a_pattern_larger_than_envoy_compiles_hurts_only_itself() -> anyhow::Res
         .await?;
     fleet.answers("/other", 200).await;
     fleet.zone.store.commit(Batch::new().delete(key)).await?;
-    mesh_harness::eventually("no finding", async || {
-        let left = crate::support::findings(&fleet.global).await?;
-        anyhow::ensure!(left.is_empty(), "{left:#?}");
-        Ok(())
-    })
-    .await;
+    fleet.no_finding().await;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::{Fleet, HOST, PORT, findings, gateway_with, route};
+use crate::support::{Fleet, HOST, PORT, gateway_with, route};
 
 const OTHER: u16 = PORT + 1;
 
@@ -376,11 +376,6 @@ async fn a_port_changes_its_protocol() -> anyhow::Result<()> {
             .await;
         }
     }
-    eventually("no finding", async || {
-        let left = findings(&fleet.global).await?;
-        anyhow::ensure!(left.is_empty(), "{left:#?}");
-        Ok(())
-    })
-    .await;
+    fleet.no_finding().await;
     Ok(())
 }

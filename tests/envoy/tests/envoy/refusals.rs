@@ -354,11 +354,6 @@ async fn a_port_that_is_taken_on_the_host_is_reported_and_taken_when_it_is_free(
     fleet.answers("/cart", 200).await;
     drop(taken);
     fleet.gateway.answers(OTHER_PORT, HOST, "/cart", 200).await;
-    eventually("no finding", async || {
-        let left = findings(&fleet.global).await?;
-        anyhow::ensure!(left.is_empty(), "{left:#?}");
-        Ok(())
-    })
-    .await;
+    fleet.no_finding().await;
     Ok(())
 }

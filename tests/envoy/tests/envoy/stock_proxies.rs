@@ -15,7 +15,9 @@ use tokio::time::Instant;
 use self::proxy::{Setup, StockProxy};
 use self::stock_zone::StockZone;
 use crate::edits::resource;
-use crate::support::{Fleet, HOST, PORT, address, gateway_with, named_route, route, route_of};
+use crate::support::{
+    Fleet, HOST, PORT, address, edit_under, gateway_with, named_route, route, route_of,
+};
 
 const HTTPS: u16 = 18443;
 const TLS: u16 = 18444;
@@ -57,35 +59,7 @@ async fn it_registers_and_follows_edits_without_losing_a_request() -> anyhow::Re
     .await;
 
     let load = Load::start(proxy.at(PORT), HOST, "/a/b", 4);
-    for edit in 0..40_u32 {
-        // A cluster comes and one goes; a neighbour with one of its own comes and goes.
-        let service = if edit % 2 == 0 { "basket" } else { "cart" };
-        match edit % 5 {
-            0 | 1 => fleet.global.api.apply(&route("/", service)).await?,
-            2 => fleet.global.api.apply(&route("/a", service)).await?,
-            3 => {
-                let neighbour = named_route("neighbour", "/neighbour", "nobody");
-                fleet.global.api.apply(&neighbour).await?;
-                fleet.global.api.apply(&route("/a/b", service)).await?;
-            }
-            _ => {
-                let path = "/meshes/default/meshgatewayroutes/neighbour";
-                fleet.global.api.delete(path).await?;
-            }
-        }
-        load.go_on_for(u64::from(edit % 7)).await;
-    }
-    let tally = load.stop().await;
-    eprintln!("{tally}");
-    assert_eq!(
-        tally.other_than(&["200 cart-1", "200 basket-1"]),
-        0,
-        "{tally}"
-    );
-    assert!(
-        tally.other_than(&["200 cart-1"]) > 0,
-        "no edit was seen: {tally}"
-    );
+    edit_under(load, &fleet.global, 40, "nobody").await?;
 
     let routes = "/meshes/default/meshgatewayroutes/shop";
     fleet.global.api.delete(routes).await?;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use mesh_harness::{Backend, Gateway, Global, Zone, eventually};
+use mesh_harness::{Backend, Gateway, Global, Load, Zone, eventually};
 use serde_json::{Value, json};
 
 pub(crate) const PORT: u16 = 18080;
@@ -86,6 +86,57 @@ impl Fleet {
         })
         .await
     }
+
+    /// Waits until the global shows no finding any more.
+    pub(crate) async fn no_finding(&self) {
+        eventually("no finding", async || {
+            let left = findings(&self.global).await?;
+            anyhow::ensure!(left.is_empty(), "{left:#?}");
+            Ok(())
+        })
+        .await;
+    }
+}
+
+/// Edits the routes so often while they are asked for `/a/b`: no answer may be one that nobody
+/// configured. A neighbour that comes and goes is a route to the service `neighbour`.
+pub(crate) async fn edit_under(
+    load: Load,
+    global: &Global,
+    edits: u32,
+    neighbour: &str,
+) -> anyhow::Result<()> {
+    for edit in 0..edits {
+        // The service changes, so that a cluster comes and one goes; or a neighbour comes and
+        // goes; or the same place is described in other words.
+        let service = if edit % 2 == 0 { "basket" } else { "cart" };
+        match edit % 5 {
+            0 | 1 => global.api.apply(&route("/", service)).await?,
+            2 => global.api.apply(&route("/a", service)).await?,
+            3 => {
+                let neighbour = named_route("neighbour", "/neighbour", neighbour);
+                global.api.apply(&neighbour).await?;
+                global.api.apply(&route("/a/b", service)).await?;
+            }
+            _ => {
+                let path = "/meshes/default/meshgatewayroutes/neighbour";
+                global.api.delete(path).await?;
+            }
+        }
+        load.go_on_for(u64::from(edit % 7)).await;
+    }
+    let tally = load.stop().await;
+    eprintln!("{tally}");
+    assert_eq!(
+        tally.other_than(&["200 cart-1", "200 basket-1"]),
+        0,
+        "{tally}"
+    );
+    assert!(
+        tally.other_than(&["200 cart-1"]) > 0,
+        "no edit was seen: {tally}"
+    );
+    Ok(())
 }
 
 /// The findings on all Dataplanes that a global knows.
