@@ -308,13 +308,7 @@ impl Peer for EnvoyPeer {
                 }
             }
         }
-        for name in &self.warming {
-            let endpoints = offers.snapshot.items(Kind::Endpoint).get(name);
-            if endpoints.is_some_and(|item| !offers.refuses(Kind::Endpoint, name, item)) {
-                return Err(format!("cluster {name} still waits for endpoints"));
-            }
-        }
-        Ok(())
+        all_warm(&self.warming, offers)
     }
 }
 
@@ -356,4 +350,15 @@ impl EnvoyPeer {
             && cluster.is_some_and(|(item, _)| !is_current(Kind::Cluster, name, item));
         is_used || may_be_used || has_old_cluster
     }
+}
+
+/// Whether no cluster waits for endpoints that it can have.
+pub(super) fn all_warm(warming: &BTreeSet<Name>, offers: &Offers<Kind>) -> Result<(), String> {
+    for name in warming {
+        let endpoints = offers.snapshot.items(Kind::Endpoint).get(name);
+        if endpoints.is_some_and(|item| !offers.refuses(Kind::Endpoint, name, item)) {
+            return Err(format!("cluster {name} still waits for endpoints"));
+        }
+    }
+    Ok(())
 }

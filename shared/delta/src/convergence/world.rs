@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError};
 
-use super::envoy::Gateway;
+use super::envoy::{Gateway, all_warm};
 use super::{Content, Happening, Items, Manners, NAMES, Offers, Scene, happening, refusals};
 use crate::testkit::Kind;
 use crate::{
@@ -227,13 +227,7 @@ impl Envoy {
                 }
             }
         }
-        for name in &self.warming {
-            let endpoints = offers.snapshot.items(Kind::Endpoint).get(name);
-            if endpoints.is_some_and(|item| !offers.refuses(Kind::Endpoint, name, item)) {
-                return Err(format!("cluster {name} still waits for endpoints"));
-            }
-        }
-        Ok(())
+        all_warm(&self.warming, offers)
     }
 
     /// Whether a cluster is missing, as far as a sender can know.

@@ -12,6 +12,7 @@ use mesh_store::{Batch, SharedStore};
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataMap;
 use uuid::Uuid;
 
 use crate::relay::Relay;
@@ -197,21 +198,8 @@ async fn a_zone_remembers_a_global_once_it_holds_all_of_it() {
 }
 
 /// A zone that announces what ours do and is driven by hand, with the first that it says.
-async fn driven(
-    global: &Global,
-    first: DeltaDiscoveryRequest,
-) -> (
-    mpsc::Sender<DeltaDiscoveryRequest>,
-    tonic::Streaming<DeltaDiscoveryResponse>,
-) {
-    let endpoint = format!("http://{}", global.address);
-    let channel = tonic::transport::Endpoint::from_shared(endpoint)
-        .unwrap()
-        .connect()
-        .await
-        .unwrap();
-    let (say, said) = mpsc::channel(16);
-    let mut request = tonic::Request::new(ReceiverStream::new(said));
+async fn driven(global: &Global, first: DeltaDiscoveryRequest) -> Driven {
+    let mut metadata = MetadataMap::new();
     let zone = zone_name("east");
     let introduction = peer::Introduction {
         zone: &zone,
@@ -220,12 +208,39 @@ async fn driven(
         session: Uuid::new_v4(),
         max_message: 1 << 28,
     };
-    introduction.write(request.metadata_mut());
+    introduction.write(&mut metadata);
     // It says no heartbeats.
-    request.metadata_mut().remove(peer::SESSION);
-    say.send(first).await.unwrap();
+    metadata.remove(peer::SESSION);
+    open(global, metadata, 1 << 28, Some(first)).await
+}
+
+/// What a zone that is driven by hand says, and what it hears.
+type Driven = (
+    mpsc::Sender<DeltaDiscoveryRequest>,
+    tonic::Streaming<DeltaDiscoveryResponse>,
+);
+
+/// Opens a zone's down stream; what it says `first` is said before the global answers.
+async fn open(
+    global: &Global,
+    metadata: MetadataMap,
+    max_message: usize,
+    first: Option<DeltaDiscoveryRequest>,
+) -> Driven {
+    let endpoint = format!("http://{}", global.address);
+    let channel = tonic::transport::Endpoint::from_shared(endpoint)
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    let (say, said) = mpsc::channel(16);
+    let mut request = tonic::Request::new(ReceiverStream::new(said));
+    *request.metadata_mut() = metadata;
+    if let Some(first) = first {
+        say.send(first).await.unwrap();
+    }
     let stream = KdsSyncServiceClient::new(channel)
-        .max_decoding_message_size(1 << 28)
+        .max_decoding_message_size(max_message)
         .global_to_zone_sync(request)
         .await
         .unwrap()
@@ -515,28 +530,10 @@ fn asks(type_url: &str, nonce: &str) -> DeltaDiscoveryRequest {
 }
 
 /// A stock zone, which takes messages of 10 MiB.
-async fn stock(
-    global: &Global,
-) -> (
-    mpsc::Sender<DeltaDiscoveryRequest>,
-    tonic::Streaming<DeltaDiscoveryResponse>,
-) {
-    let endpoint = format!("http://{}", global.address);
-    let channel = tonic::transport::Endpoint::from_shared(endpoint)
-        .unwrap()
-        .connect()
-        .await
-        .unwrap();
-    let (say, said) = mpsc::channel(16);
-    let mut request = tonic::Request::new(ReceiverStream::new(said));
+async fn stock(global: &Global) -> Driven {
+    let mut metadata = MetadataMap::new();
     for (name, value) in [("client-id", "east"), ("version", "2.14.3")] {
-        request.metadata_mut().insert(name, value.parse().unwrap());
+        metadata.insert(name, value.parse().unwrap());
     }
-    let stream = KdsSyncServiceClient::new(channel)
-        .max_decoding_message_size(10 << 20)
-        .global_to_zone_sync(request)
-        .await
-        .unwrap()
-        .into_inner();
-    (say, stream)
+    open(global, metadata, 10 << 20, None).await
 }
