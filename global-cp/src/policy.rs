@@ -1,8 +1,10 @@
 //! The global control plane's own rules for writes over the admin API.
 //!
 //! A mesh goes with everything in it, a zone with everything it sent; neither goes while it is
-//! in use. A new mesh comes with the key that signs its dataplane tokens, in the same batch.
+//! in use. A new mesh comes with the key that signs its dataplane tokens, and a builtin backend of
+//! mTLS with its certificate authority, in the same batch.
 
+mod authority;
 mod mesh;
 mod secret;
 mod zone;

@@ -6,6 +6,7 @@ use mesh_model::{MeshName, ResourceType};
 use mesh_proto::mesh::Mesh;
 use mesh_store::{Expect, Op};
 
+use super::authority;
 use crate::secrets;
 
 /// The kinds of certificate authority there are.
@@ -33,11 +34,12 @@ pub(crate) async fn admit(request: &Admit) -> Result<Vec<Op>, Refusal> {
     if !found.is_empty() {
         return Err(Refusal(found));
     }
-    if request.old.is_some() {
-        return Ok(Vec::new());
-    }
     let mesh = name_of(request.new.key().name().as_str());
-    signing_key(request, &mesh).await
+    let mut more = authority::admit(request, &mesh, &new).await?;
+    if request.old.is_none() {
+        more.extend(signing_key(request, &mesh).await?);
+    }
+    Ok(more)
 }
 
 fn check_update(old: &Mesh, new: &Mesh) -> Option<Violation> {

@@ -6,6 +6,8 @@ use mesh_proto::mesh::{CertificateAuthorityBackend, Mesh};
 use prost_types::Struct;
 use prost_types::value::Kind;
 
+use super::authority;
+
 /// Refuses to delete a secret that a certificate authority of its mesh uses.
 pub(crate) fn evict(request: &Evict) -> Result<(), Refusal> {
     let key = request.old.key();
@@ -39,9 +41,9 @@ pub(crate) fn evict(request: &Evict) -> Result<(), Refusal> {
 
 fn is_used(backend: &CertificateAuthorityBackend, mesh: &str, secret: &str) -> bool {
     match backend.r#type.as_str() {
-        "builtin" => ["cert", "key"]
+        "builtin" => authority::PARTS
             .into_iter()
-            .any(|part| secret == format!("{mesh}.ca-builtin-{part}-{}", backend.name)),
+            .any(|part| secret == authority::secret_name(mesh, part, &backend.name)),
         _ => backend.conf.as_ref().is_some_and(|conf| {
             ["cert", "key"]
                 .into_iter()

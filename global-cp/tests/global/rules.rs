@@ -1,5 +1,7 @@
 //! The rules that only a global control plane has.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -100,14 +102,52 @@ async fn the_certificate_authority_of_a_mesh_does_not_change_while_it_is_in_use(
     assert_eq!(put(json!({})).await.status, StatusCode::OK);
     assert_eq!(put(mtls("ca-2", "builtin")).await.status, StatusCode::OK);
 
-    let secret = json!({
-        "type": "Secret", "mesh": "shop", "name": "shop.ca-builtin-key-ca-2", "data": "",
-    });
     let path = "/meshes/shop/secrets/shop.ca-builtin-key-ca-2";
-    assert_eq!(running.put(path, &secret).await.status, StatusCode::CREATED);
     assert_eq!(running.delete(path).await.fields(), ["name"]);
     assert_eq!(put(json!({})).await.status, StatusCode::OK);
     assert_eq!(running.delete(path).await.status, StatusCode::OK);
+    running.cp.stop().await;
+}
+
+#[tokio::test]
+async fn a_builtin_backend_comes_with_its_certificate_authority_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = in_memory(dir.path()).await;
+    let put = async |more: Value| running.put("/meshes/shop", &mesh("shop", &more)).await;
+    let secret = async |part: &str| {
+        let path = format!("/meshes/shop/secrets/shop.ca-builtin-{part}-ca-1");
+        let answer = running.get(&path).await;
+        let data = answer.body["data"].as_str().map(str::to_owned);
+        data.map(|data| BASE64_STANDARD.decode(data).unwrap())
+    };
+    let mut odd = mtls("ca-1", "builtin");
+    odd["mtls"]["backends"][0]["conf"] = json!({ "caCert": { "RSAbits": 1 } });
+    let odd = put(odd).await;
+    assert_eq!(odd.fields(), ["mtls.backends[0].conf.caCert.RSAbits"]);
+
+    let before = running.cp.store().snapshot().revision().0;
+    let created = put(mtls("ca-1", "builtin")).await;
+    assert_eq!(created.status, StatusCode::CREATED);
+    let after = running.cp.store().snapshot().revision().0;
+    assert_eq!(after, before + 1, "one batch");
+    let [cert, key] = [secret("cert").await.unwrap(), secret("key").await.unwrap()];
+    assert!(cert.starts_with(b"-----BEGIN CERTIFICATE-----"));
+    assert!(key.starts_with(b"-----BEGIN RSA PRIVATE KEY-----"));
+
+    // Whatever else changes, who trusts the authority today does so tomorrow.
+    let mut more = mtls("ca-1", "builtin");
+    more["mtls"]["backends"][0]["mode"] = json!("PERMISSIVE");
+    assert_eq!(put(more).await.status, StatusCode::OK);
+    assert_eq!(put(json!({})).await.status, StatusCode::OK);
+    assert_eq!(put(mtls("ca-1", "builtin")).await.status, StatusCode::OK);
+    assert_eq!(secret("cert").await.unwrap(), cert);
+    assert_eq!(secret("key").await.unwrap(), key);
+
+    assert_eq!(put(json!({})).await.status, StatusCode::OK);
+    let path = "/meshes/shop/secrets/shop.ca-builtin-key-ca-1";
+    assert_eq!(running.delete(path).await.status, StatusCode::OK);
+    let half = put(mtls("ca-1", "builtin")).await;
+    assert_eq!(half.fields(), ["mtls.backends[0].name"]);
     running.cp.stop().await;
 }
 

@@ -14,12 +14,14 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 use rustls::{CertificateError, ServerConfig};
 
+mod authority;
 mod generate;
 mod identity;
 #[cfg(test)]
 mod tests;
 mod trust;
 
+pub use authority::{Authority, AuthorityError, RsaBits, Wanted as WantedAuthority, authority};
 pub use identity::Identity;
 pub use trust::{Trust, client_config};
 
