@@ -17,25 +17,19 @@ mod answer;
 mod bare;
 mod churn;
 mod durable;
-mod fleet;
-mod http;
 mod idle;
-mod load;
-mod machine;
 mod push;
-mod report;
 mod requests;
-mod stats;
 mod translate;
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 
-use crate::machine::Machine;
-use crate::report::Report;
+use mesh_benches::machine::Machine;
+use mesh_benches::report::Report;
+use mesh_benches::{build, fleet, http, load, machine, progress, report, stats};
 
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -100,18 +94,6 @@ fn main() -> anyhow::Result<()> {
         .block_on(run(&options))
 }
 
-/// Builds the processes that are measured, in the profile of this one.
-fn build() -> anyhow::Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--release"])
-        .args(["-p", "global-cp", "-p", "zone-cp", "-p", "meridian-dp"])
-        .status()
-        .context("cannot run cargo")?;
-    anyhow::ensure!(status.success(), "the control planes do not build");
-    Ok(())
-}
-
 async fn run(options: &Options) -> anyhow::Result<()> {
     let work_dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let mut report = Report::new(Machine::look(work_dir.path())?);
@@ -142,12 +124,4 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     }
     anyhow::ensure!(failures.is_empty(), "{}", failures.join("; "));
     Ok(())
-}
-
-/// Says on standard error how far it is.
-fn progress(text: &str) {
-    #[expect(clippy::print_stderr, reason = "progress is for the person who waits")]
-    {
-        eprintln!("{text}");
-    }
 }

@@ -8,17 +8,17 @@ use tokio::task::JoinSet;
 use crate::http::Http;
 
 /// The port of the gateway's only listener.
-pub(crate) const PORT: u16 = 18080;
+pub const PORT: u16 = 18080;
 /// The service that gateways stand for.
-pub(crate) const GATEWAY: &str = "edge-gateway";
+pub const GATEWAY: &str = "edge-gateway";
 /// The service behind every route.
-pub(crate) const BACKEND: &str = "backend";
+pub const BACKEND: &str = "backend";
 
 /// Clients that create routes at the same time.
 const CLIENTS: usize = 16;
 
 /// The gateway.
-pub(crate) fn mesh_gateway() -> Value {
+pub fn mesh_gateway() -> Value {
     json!({
         "type": "MeshGateway", "mesh": "default", "name": "edge",
         "selectors": [{"match": {"kuma.io/service": GATEWAY}}],
@@ -27,7 +27,7 @@ pub(crate) fn mesh_gateway() -> Value {
 }
 
 /// A Dataplane of a gateway.
-pub(crate) fn gateway_dataplane(name: &str, address: &str, admin_port: u16) -> Value {
+pub fn gateway_dataplane(name: &str, address: &str, admin_port: u16) -> Value {
     json!({
         "type": "Dataplane", "mesh": "default", "name": name,
         "networking": {
@@ -39,7 +39,7 @@ pub(crate) fn gateway_dataplane(name: &str, address: &str, admin_port: u16) -> V
 }
 
 /// A route that sends everything under `path` to the backend.
-pub(crate) fn route(name: &str, path: &str) -> Value {
+pub fn route(name: &str, path: &str) -> Value {
     json!({
         "type": "MeshGatewayRoute", "mesh": "default", "name": name,
         "selectors": [{"match": {"kuma.io/service": GATEWAY}}],
@@ -51,17 +51,17 @@ pub(crate) fn route(name: &str, path: &str) -> Value {
 }
 
 /// Where a route is written.
-pub(crate) fn route_path(name: &str) -> String {
+pub fn route_path(name: &str) -> String {
     format!("/meshes/default/meshgatewayroutes/{name}")
 }
 
 /// Creates the routes numbered `from..to`.
-pub(crate) async fn create_routes(api: SocketAddr, from: usize, to: usize) -> anyhow::Result<()> {
+pub async fn create_routes(api: SocketAddr, from: usize, to: usize) -> anyhow::Result<()> {
     create(api, from, to, None).await
 }
 
 /// Creates so many routes, each of one of so many hostnames.
-pub(crate) async fn create_routes_of_hosts(
+pub async fn create_routes_of_hosts(
     api: SocketAddr,
     routes: usize,
     hosts: usize,

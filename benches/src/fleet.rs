@@ -21,34 +21,34 @@ const ZONE: &str = "zone-1";
 
 /// The processes. Dropping it kills them.
 #[derive(Debug)]
-pub(crate) struct Fleet {
+pub struct Fleet {
     /// The global control plane.
-    pub(crate) global: Process,
+    pub global: Process,
     /// The zone control plane.
-    pub(crate) zone: Process,
+    pub zone: Process,
     /// The global's admin API.
-    pub(crate) global_api: SocketAddr,
+    pub global_api: SocketAddr,
     /// The zone's admin API.
-    pub(crate) zone_api: Api,
+    pub zone_api: Api,
     /// The same, where it is.
-    pub(crate) zone_address: SocketAddr,
+    pub zone_address: SocketAddr,
     /// The zone's data-plane server.
-    pub(crate) data_plane: SocketAddr,
+    pub data_plane: SocketAddr,
     /// PEM of the CA that its certificate is verified with.
-    pub(crate) ca_file: PathBuf,
+    pub ca_file: PathBuf,
     /// What every route leads to.
-    pub(crate) backend: Backend,
+    pub backend: Backend,
     dir: PathBuf,
 }
 
 impl Fleet {
     /// Starts both in `dir`, with a backend in the zone and a gateway without routes.
-    pub(crate) async fn start(dir: &Path) -> anyhow::Result<Self> {
+    pub async fn start(dir: &Path) -> anyhow::Result<Self> {
         Self::start_with(dir, &[]).await
     }
 
     /// The same with settings of the zone, by the names of their variables.
-    pub(crate) async fn start_with(dir: &Path, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+    pub async fn start_with(dir: &Path, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let global_dir = dir.join("global");
         let zone_dir = dir.join("zone");
         let [global_api, kds, zone_api, data_plane] = [(); 4].map(|()| free_port(LOCALHOST));
@@ -107,7 +107,7 @@ impl Fleet {
     }
 
     /// Starts the real agent with a real Envoy, and waits until it is ready.
-    pub(crate) async fn start_gateway(&self, name: &str, address: &str) -> anyhow::Result<Process> {
+    pub async fn start_gateway(&self, name: &str, address: &str) -> anyhow::Result<Process> {
         let dir = self.dir.join(name);
         std::fs::create_dir_all(dir.join("config"))?;
         let dataplane = load::gateway_dataplane(name, address, free_port(LOCALHOST)?);
@@ -138,7 +138,7 @@ impl Fleet {
     }
 
     /// Says goodbye for a Dataplane, so that it is gone before anything else is measured.
-    pub(crate) async fn deregister(&self, name: &str, token: &str) -> anyhow::Result<()> {
+    pub async fn deregister(&self, name: &str, token: &str) -> anyhow::Result<()> {
         let goodbye = serde_json::json!({"mesh": "default", "name": name});
         let response = self
             .client()?
@@ -152,7 +152,7 @@ impl Fleet {
     }
 
     /// How clients of the data-plane server verify it.
-    pub(crate) fn tls(&self, alpn: &[u8]) -> anyhow::Result<Arc<ClientConfig>> {
+    pub fn tls(&self, alpn: &[u8]) -> anyhow::Result<Arc<ClientConfig>> {
         let ca = std::fs::read(&self.ca_file).context("the zone has made its certificate")?;
         Ok(tls::client_config(&Trust::Ca(ca), &[alpn])?)
     }
@@ -166,7 +166,7 @@ impl Fleet {
     }
 
     /// The bootstrap that the zone gives the agent of `dataplane`.
-    pub(crate) async fn bootstrap(&self, dataplane: &Value, token: &str) -> anyhow::Result<Value> {
+    pub async fn bootstrap(&self, dataplane: &Value, token: &str) -> anyhow::Result<Value> {
         let request = serde_json::json!({
             "mesh": "default",
             "name": dataplane["name"],
@@ -190,10 +190,10 @@ impl Fleet {
 }
 
 /// Where every process listens.
-pub(crate) const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A port that is free now.
-pub(crate) fn free_port(address: IpAddr) -> anyhow::Result<u16> {
+pub fn free_port(address: IpAddr) -> anyhow::Result<u16> {
     Ok(std::net::TcpListener::bind((address, 0))?
         .local_addr()?
         .port())

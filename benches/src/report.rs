@@ -9,7 +9,7 @@ use crate::machine::{self, Machine};
 
 /// Everything measured in one run.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub struct Report {
     date: String,
     machine: Machine,
     rows: Vec<Row>,
@@ -18,20 +18,20 @@ pub(crate) struct Report {
 
 /// One figure and its bar.
 #[derive(Debug)]
-pub(crate) struct Row {
+pub struct Row {
     /// What was measured.
-    pub(crate) what: String,
+    pub what: String,
     /// The figure, with its unit.
-    pub(crate) figure: String,
+    pub figure: String,
     /// The bar, with its unit; empty for a figure without one.
-    pub(crate) bar: String,
+    pub bar: String,
     /// Whether the figure meets it.
-    pub(crate) is_met: Option<bool>,
+    pub is_met: Option<bool>,
 }
 
 impl Report {
     /// An empty report.
-    pub(crate) fn new(machine: Machine) -> Self {
+    pub fn new(machine: Machine) -> Self {
         Self {
             date: clock::now().to_string(),
             machine,
@@ -41,20 +41,20 @@ impl Report {
     }
 
     /// Adds a line of the table.
-    pub(crate) fn row(&mut self, row: Row) {
+    pub fn row(&mut self, row: Row) {
         crate::progress(&format!("  {}: {}", row.what, row.figure));
         self.rows.push(row);
     }
 
     /// Adds figures that are not in the table under `part`.
-    pub(crate) fn detail(&mut self, part: &str, detail: Value) {
+    pub fn detail(&mut self, part: &str, detail: Value) {
         if let Value::Array(list) = self.details.entry(part).or_insert_with(|| json!([])) {
             list.push(detail);
         }
     }
 
     /// All of it.
-    pub(crate) fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Value {
         let rows = self.rows.iter().map(|row| {
             json!({"what": row.what, "figure": row.figure, "bar": row.bar, "met": row.is_met})
         });

@@ -18,7 +18,7 @@ const SYNCS: usize = 500;
 
 /// The machine that a run is on.
 #[derive(Debug)]
-pub(crate) struct Machine {
+pub struct Machine {
     cores: usize,
     load: String,
     fdatasync: Samples,
@@ -26,7 +26,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Looks at this one; `dir` is on the disk that stores will be on.
-    pub(crate) fn look(dir: &Path) -> anyhow::Result<Self> {
+    pub fn look(dir: &Path) -> anyhow::Result<Self> {
         Ok(Self {
             cores: std::thread::available_parallelism()?.get(),
             load: load(),
@@ -35,7 +35,7 @@ impl Machine {
     }
 
     /// All of it.
-    pub(crate) fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Value {
         json!({
             "cores": self.cores,
             "load_at_start": self.load,
@@ -57,7 +57,7 @@ impl fmt::Display for Machine {
 }
 
 /// The load of the last minutes; on a busy machine all figures are worse.
-pub(crate) fn load() -> String {
+pub fn load() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split_whitespace()
         .take(3)
@@ -66,7 +66,7 @@ pub(crate) fn load() -> String {
 }
 
 /// Appends 4 kB at a time, each followed by `fdatasync`.
-pub(crate) fn fdatasync(dir: &Path) -> anyhow::Result<Samples> {
+pub fn fdatasync(dir: &Path) -> anyhow::Result<Samples> {
     let path = dir.join("fdatasync");
     let mut file = File::create(&path)?;
     let mut samples = Vec::with_capacity(SYNCS);
@@ -81,7 +81,7 @@ pub(crate) fn fdatasync(dir: &Path) -> anyhow::Result<Samples> {
 }
 
 /// The CPU time that a process has used.
-pub(crate) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
+pub fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name may have spaces; fields are counted after it.
     let (_, fields) = stat.rsplit_once(") ").context("no name in stat")?;
@@ -95,7 +95,7 @@ pub(crate) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
 }
 
 /// The resident memory of a process in MiB, now and at its highest.
-pub(crate) fn memory(pid: u32) -> anyhow::Result<(f64, f64)> {
+pub fn memory(pid: u32) -> anyhow::Result<(f64, f64)> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let mib = |name: &str| -> anyhow::Result<f64> {
         let line = status.lines().find(|line| line.starts_with(name));

@@ -13,31 +13,31 @@ use tokio::time::Instant;
 
 /// One connection at a time to one server.
 #[derive(Debug)]
-pub(crate) struct Http {
+pub struct Http {
     at: SocketAddr,
     sender: SendRequest<Full<Bytes>>,
 }
 
 /// An answer.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// Its status.
-    pub(crate) status: u16,
+    pub status: u16,
     /// When its head was there.
-    pub(crate) head_at: Instant,
+    pub head_at: Instant,
     /// Its body.
-    pub(crate) body: Bytes,
+    pub body: Bytes,
 }
 
 impl Http {
     /// Connects.
-    pub(crate) async fn connect(at: SocketAddr) -> anyhow::Result<Self> {
+    pub async fn connect(at: SocketAddr) -> anyhow::Result<Self> {
         let sender = connect(at).await?;
         Ok(Self { at, sender })
     }
 
     /// Connects again if the server closed the connection, as it does with one that is idle.
-    pub(crate) async fn freshen(&mut self) -> anyhow::Result<()> {
+    pub async fn freshen(&mut self) -> anyhow::Result<()> {
         if self.sender.ready().await.is_err() {
             self.sender = connect(self.at).await?;
         }
@@ -45,7 +45,7 @@ impl Http {
     }
 
     /// Sends a request and reads the whole answer.
-    pub(crate) async fn send(
+    pub async fn send(
         &mut self,
         method: Method,
         path: &str,
@@ -70,7 +70,7 @@ impl Http {
     }
 
     /// PUTs a document; when it was accepted.
-    pub(crate) async fn put(&mut self, path: &str, document: &Value) -> anyhow::Result<Instant> {
+    pub async fn put(&mut self, path: &str, document: &Value) -> anyhow::Result<Instant> {
         let answer = self
             .send(Method::PUT, path, document.to_string().into())
             .await?;
