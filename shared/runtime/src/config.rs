@@ -24,10 +24,12 @@ use serde_json::{Map, Value};
 pub use self::address::{GlobalAddress, ParseAddressError};
 pub use self::schema::{
     ApiServer, Authn, BootstrapParams, BootstrapServer, Defaults, Diagnostics, DpProxyAuthn,
-    DpServer, DpServerAuthn, Environment, Gateway, General, Global, GlobalKds, Http, Https,
-    Meridian, MeridianGateway, Metrics, Mode, Multizone, Proxy, ProxyAuthentication, Store,
-    StoreType, Subscriptions, TokenIssuer, UserTokens, XdsServer, Zone, ZoneKds, ZoneProxyAuthn,
+    DpServer, DpServerAuthn, Environment, Gateway, General, Global, GlobalKds, GlobalKdsAuth, Http,
+    Https, Meridian, MeridianGateway, Metrics, Mode, Multizone, Proxy, ProxyAuthentication, Store,
+    StoreType, Subscriptions, TokenIssuer, UserTokens, XdsServer, Zone, ZoneAuthentication,
+    ZoneKds, ZoneKdsAuth, ZoneProxyAuthn,
 };
+pub use self::text::SecretText;
 
 /// What stands in place of a secret wherever the configuration is shown.
 const MASK: &str = "*****";
@@ -92,7 +94,8 @@ pub struct Loaded {
 pub struct Sources {
     /// A YAML file.
     pub file: Option<PathBuf>,
-    /// The environment; only names that begin with `KUMA_` count, and `HOME`.
+    /// The environment; only names that begin with `KUMA_` count, some that Kong Mesh has with
+    /// `KMESH_`, and `HOME`.
     pub env: BTreeMap<String, String>,
     /// Values given by flags, by path (`apiServer.http.port`), written as in the environment.
     pub flags: BTreeMap<String, String>,
@@ -156,7 +159,26 @@ impl ConfigOptions {
     ///
     /// As [`load`].
     pub fn load(&self, kind: Kind) -> Result<Loaded, ConfigError> {
-        load(kind, self.config_file.as_deref(), process_environment())
+        self.load_with(kind, BTreeMap::new())
+    }
+
+    /// Loads from the file named, the environment of this process, and flags of a program: values
+    /// by path, written as in the environment.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`].
+    pub fn load_with(
+        &self,
+        kind: Kind,
+        flags: BTreeMap<String, String>,
+    ) -> Result<Loaded, ConfigError> {
+        let sources = Sources {
+            file: self.config_file.clone(),
+            env: process_environment().collect(),
+            flags,
+        };
+        load_from(kind, &sources)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The frame of a control plane's program: configuration, logs, runtime, exit status.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -27,7 +28,23 @@ impl RunOptions {
     where
         F: Future<Output = anyhow::Result<()>>,
     {
-        let loaded = self.config.load(kind)?;
+        self.run_with(kind, BTreeMap::new(), start)
+    }
+
+    /// The same with values that were given by flags, by their paths.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_with<F>(
+        &self,
+        kind: Kind,
+        flags: BTreeMap<String, String>,
+        start: impl FnOnce(Config) -> F,
+    ) -> anyhow::Result<()>
+    where
+        F: Future<Output = anyhow::Result<()>>,
+    {
+        let loaded = self.config.load_with(kind, flags)?;
         if self.config.print_config {
             let json = serde_json::to_string_pretty(&loaded.config.to_json())?;
             return writeln!(std::io::stdout(), "{json}").context("cannot print the configuration");

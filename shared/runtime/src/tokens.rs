@@ -171,6 +171,8 @@ pub struct Verified<C> {
     pub id: String,
     /// When it expires; `None` in a foreign token means never.
     pub expires: Option<Timestamp>,
+    /// The key that signed it (`kid`).
+    pub key_id: String,
 }
 
 /// Ids (`jti`) of tokens that are no longer accepted.
@@ -281,6 +283,7 @@ pub fn verify<C: Claims>(
         claims: claims_of(&body, kind)?,
         id: registered.jti,
         expires: registered.exp.map(Timestamp::from_unix_seconds),
+        key_id,
     })
 }
 

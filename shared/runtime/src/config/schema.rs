@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::address::GlobalAddress;
-use super::text;
+use super::text::{self, SecretText};
 
 /// Declares sections: plain data, read and written with Kuma's names.
 macro_rules! sections {
@@ -61,6 +61,16 @@ pub enum ProxyAuthentication {
     /// By a dataplane token.
     DpToken,
     /// Not at all: for trials only.
+    None,
+}
+
+/// How zones prove who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ZoneAuthentication {
+    /// By a zone token with the scope `cp`.
+    CpToken,
+    /// Not at all: who reaches the port speaks for any zone.
     None,
 }
 
@@ -222,6 +232,18 @@ sections! {
         /// How stale a stored ZoneInsight may be.
         #[serde(with = "text::duration")]
         zone_insight_flush_interval: Duration,
+        /// Who may speak for a zone.
+        auth: GlobalKdsAuth,
+        /// Zones that need no token, such as those of stock control planes, which have none; `*`
+        /// is every zone.
+        allow_unauthenticated_zones: Vec<String>,
+    }
+
+    /// `multizone.global.kds.auth`.
+    GlobalKdsAuth {
+        /// What is asked of a zone.
+        #[serde(rename = "type")]
+        type_: ZoneAuthentication,
     }
 
     /// `multizone.zone`.
@@ -244,6 +266,17 @@ sections! {
         tls_skip_verify: bool,
         /// The largest message, in bytes.
         max_msg_size: u32,
+        /// How the zone proves who it is.
+        auth: ZoneKdsAuth,
+    }
+
+    /// `multizone.zone.kds.auth`.
+    ZoneKdsAuth {
+        /// A zone token; empty for none.
+        cp_token_inline: SecretText,
+        /// The file that holds it.
+        #[serde(with = "text::optional_path")]
+        cp_token_path: Option<PathBuf>,
     }
 
     /// `defaults`.

@@ -66,6 +66,19 @@ fn defaults_are_those_of_kuma_with_our_store() {
     assert_eq!(config.diagnostics.server_port, 5680);
     assert_eq!(config.multizone.global.kds.grpc_port, 5685);
     assert_eq!(config.multizone.global.kds.max_msg_size, 10 * 1024 * 1024);
+    assert_eq!(
+        config.multizone.global.kds.auth.type_,
+        ZoneAuthentication::CpToken
+    );
+    assert!(
+        config
+            .multizone
+            .global
+            .kds
+            .allow_unauthenticated_zones
+            .is_empty()
+    );
+    assert_eq!(config.multizone.zone.kds.auth.cp_token_path, None);
     assert_eq!(config.multizone.zone.name.as_str(), "default");
     assert_eq!(config.multizone.zone.global_address, None);
     assert_eq!(
@@ -360,4 +373,49 @@ fn unreadable_files_say_which() {
     let two = one_problem(Kind::Zone, "mode: zone\n---\nmode: zone\n", &[]);
     assert!(two.starts_with("cp.yaml:3: a second document"), "{two}");
     assert!(one_problem(Kind::Zone, "[]", &[]).contains("must be a mapping"));
+}
+
+#[test]
+fn who_may_speak_for_a_zone_is_said_in_the_words_of_kuma_and_of_kong_mesh() {
+    let yaml = "\
+multizone:
+  global:
+    kds:
+      auth: {type: none}
+      allowUnauthenticatedZones: [east, '*']
+";
+    let kds = loaded(Kind::Global, yaml, &[]).config.multizone.global.kds;
+    assert_eq!(kds.auth.type_, ZoneAuthentication::None);
+    assert_eq!(kds.allow_unauthenticated_zones, ["east", "*"]);
+
+    let list = (
+        "KUMA_MULTIZONE_GLOBAL_KDS_ALLOW_UNAUTHENTICATED_ZONES",
+        "east, west",
+    );
+    for prefix in ["KUMA", "KMESH"] {
+        let ty = format!("{prefix}_MULTIZONE_GLOBAL_KDS_AUTH_TYPE");
+        let loaded = loaded(Kind::Global, "", &[list, (&ty, "none")]);
+        assert_eq!(loaded.warnings, [""; 0]);
+        let kds = loaded.config.multizone.global.kds;
+        assert_eq!(kds.auth.type_, ZoneAuthentication::None, "{prefix}");
+        assert_eq!(kds.allow_unauthenticated_zones, ["east", "west"]);
+    }
+}
+
+#[test]
+fn the_token_of_a_zone_is_read_and_never_shown() {
+    for prefix in ["KUMA", "KMESH"] {
+        let inline = format!("{prefix}_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_INLINE");
+        let config = loaded(Kind::Zone, "", &[(&inline, "not-to-be-shown")]).config;
+        let token = &config.multizone.zone.kds.auth.cp_token_inline;
+        assert_eq!(token.expose(), "not-to-be-shown");
+        let shown = format!("{config:?} {}", config.to_json());
+        assert!(!shown.contains("not-to-be-shown"), "{shown}");
+        assert!(shown.contains("\"cpTokenInline\":\"*****\""), "{shown}");
+
+        let path = format!("{prefix}_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_PATH");
+        let config = loaded(Kind::Zone, "", &[(&path, "/token")]).config;
+        let path = config.multizone.zone.kds.auth.cp_token_path;
+        assert_eq!(path.as_deref(), Some(Path::new("/token")));
+    }
 }

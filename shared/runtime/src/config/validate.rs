@@ -31,6 +31,8 @@ pub(super) fn check(config: &Config, settings: &mut Settings) {
     check_pairs(settings);
     check_health_check(settings);
     check_above_zero(config, settings);
+    check_allowed_zones(config, settings);
+    check_zone_token(config, settings);
     if config.mode == Mode::Zone {
         check_root_ca(config, settings);
     }
@@ -63,6 +65,32 @@ fn check_health_check(settings: &mut Settings) {
         (true, false) => settings.problem(poll, &format!("needs {timeout} beside it")),
         (false, true) => settings.problem(timeout, &format!("needs {poll} beside it")),
         (true, true) | (false, false) => {}
+    }
+}
+
+/// A name that no zone can have lets nobody in, and its author does not know that.
+fn check_allowed_zones(config: &Config, settings: &mut Settings) {
+    for name in &config.multizone.global.kds.allow_unauthenticated_zones {
+        if name == "*" {
+            continue;
+        }
+        if let Err(error) = ZoneName::parse(name) {
+            settings.problem(
+                "multizone.global.kds.allowUnauthenticatedZones",
+                &format!("{name:?} is neither a zone name nor \"*\": {error}"),
+            );
+        }
+    }
+}
+
+/// Of two tokens nobody can say which counts.
+fn check_zone_token(config: &Config, settings: &mut Settings) {
+    let auth = &config.multizone.zone.kds.auth;
+    if auth.cp_token_path.is_some() && !auth.cp_token_inline.is_empty() {
+        settings.problem(
+            "multizone.zone.kds.auth.cpTokenPath",
+            "and multizone.zone.kds.auth.cpTokenInline are both set: set one of them",
+        );
     }
 }
 

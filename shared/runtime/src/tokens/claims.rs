@@ -50,13 +50,13 @@ impl Claims for UserClaims {
     const KIND: &'static str = "user";
 }
 
-/// Lets the ingress or egress of a zone connect.
+/// Lets the ingress, the egress or the control plane of a zone connect.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct ZoneClaims {
     /// Name of the zone; empty means any.
     pub zone: String,
-    /// `ingress`, `egress` or both; others are ignored.
+    /// Some of `ingress`, `egress` and `cp`; others are ignored.
     #[serde(deserialize_with = "null_is_default")]
     pub scope: Vec<String>,
 }
@@ -72,17 +72,20 @@ pub enum Scope {
     Ingress,
     /// A `ZoneEgress`.
     Egress,
+    /// The zone's control plane, towards the global one.
+    ControlPlane,
 }
 
 impl Scope {
     /// All of them: a token with full scope.
-    pub const ALL: [Self; 2] = [Self::Ingress, Self::Egress];
+    pub const ALL: [Self; 3] = [Self::Ingress, Self::Egress, Self::ControlPlane];
 
     /// The text in the claim.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ingress => "ingress",
             Self::Egress => "egress",
+            Self::ControlPlane => "cp",
         }
     }
 }
@@ -140,7 +143,7 @@ pub enum Mismatch {
         /// Values in the token.
         allowed: Vec<String>,
     },
-    /// Not meant for this kind of proxy.
+    /// Not meant for this kind of proxy, or not for a control plane.
     #[error("the token's scope {allowed:?} does not include {wanted}")]
     Scope {
         /// In the token.
@@ -148,6 +151,9 @@ pub enum Mismatch {
         /// What wants to connect.
         wanted: Scope,
     },
+    /// A control plane with a token that is good for every zone.
+    #[error("the token names no zone, which that of a control plane has to")]
+    AnyZone,
 }
 
 impl DataplaneClaims {
@@ -184,7 +190,9 @@ impl DataplaneClaims {
 }
 
 impl ZoneClaims {
-    /// Whether an ingress or egress of `zone` may connect with this token.
+    /// Whether an ingress, an egress or the control plane of `zone` may connect with this token.
+    ///
+    /// A control plane writes in the name of its zone, so its token has to name it.
     ///
     /// # Errors
     ///
@@ -195,6 +203,9 @@ impl ZoneClaims {
                 allowed: self.scope.clone(),
                 wanted,
             });
+        }
+        if wanted == Scope::ControlPlane && self.zone.is_empty() {
+            return Err(Mismatch::AnyZone);
         }
         check_field("zone", &self.zone, zone)
     }
@@ -300,5 +311,25 @@ mod tests {
         ));
         let any: ZoneClaims = serde_json::from_str(r#"{"Scope":["ingress","egress"]}"#).unwrap();
         any.check("us", Scope::Ingress).unwrap();
+    }
+
+    #[test]
+    fn the_token_of_a_control_plane_names_its_zone() {
+        let token = |json| serde_json::from_str::<ZoneClaims>(json).unwrap();
+        let own = token(r#"{"Zone":"eu","Scope":["cp"]}"#);
+        own.check("eu", Scope::ControlPlane).unwrap();
+        assert_eq!(
+            own.check("us", Scope::ControlPlane)
+                .unwrap_err()
+                .to_string(),
+            r#"the token is for the zone "eu", not for "us""#
+        );
+        let proxies = token(r#"{"Zone":"eu","Scope":["ingress","egress"]}"#);
+        assert!(matches!(
+            proxies.check("eu", Scope::ControlPlane),
+            Err(Mismatch::Scope { .. })
+        ));
+        let any = token(r#"{"Scope":["cp"]}"#);
+        assert_eq!(any.check("eu", Scope::ControlPlane), Err(Mismatch::AnyZone));
     }
 }

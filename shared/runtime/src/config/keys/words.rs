@@ -61,6 +61,13 @@ pub(super) const DP_AUTHN: Kind = Kind::Choice {
     refused: &[("serviceAccountToken", SERVICE_ACCOUNT)],
 };
 
+/// How zones prove who they are.
+pub(super) const KDS_AUTHN: Kind = Kind::Choice {
+    default: "cpToken",
+    allowed: &["cpToken", "none"],
+    refused: &[],
+};
+
 pub(super) const ZONE_AUTHN: Kind = Kind::Choice {
     default: "zoneToken",
     allowed: &["zoneToken"],

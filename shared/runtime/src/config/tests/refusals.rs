@@ -38,6 +38,12 @@ fn what_would_open_a_door_or_lose_data_is_refused() {
         ("KUMA_ACCESS_STATIC_ADMIN_RESOURCES_USERS", "bob", "rules"),
         ("KUMA_ACCESS_TYPE", "opa", "static"),
         ("KUMA_DIAGNOSTICS_TLS_ENABLED", "true", "TLS"),
+        ("KUMA_MULTIZONE_GLOBAL_KDS_AUTH_TYPE", "jwt", "cpToken"),
+        (
+            "KUMA_MULTIZONE_GLOBAL_KDS_ALLOW_UNAUTHENTICATED_ZONES",
+            "East!",
+            "neither a zone name nor",
+        ),
     ] {
         let problem = one_problem(Kind::Global, "", &[(name, value)]);
         assert!(problem.starts_with(name), "{problem}");
@@ -140,4 +146,18 @@ fn things_that_belong_together_must_both_be_set() {
     assert!(one_problem(Kind::Global, "", &poll).contains("timeout"));
     let zero = [("KUMA_XDS_SERVER_DATAPLANE_STATUS_FLUSH_INTERVAL", "0s")];
     assert!(one_problem(Kind::Zone, "", &zero).contains("above zero"));
+}
+
+#[test]
+fn a_zone_has_one_token() {
+    let problem = one_problem(
+        Kind::Zone,
+        "",
+        &[
+            ("KUMA_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_INLINE", "hidden"),
+            ("KMESH_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_PATH", "/token"),
+        ],
+    );
+    assert!(problem.contains("set one of them"), "{problem}");
+    assert!(!problem.contains("hidden"), "{problem}");
 }
