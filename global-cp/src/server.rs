@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use mesh_api::{Context, Links, Metrics, Mode, Settings};
+use mesh_kds::server::ZoneAuth;
 use mesh_model::{ResourceType, ZoneName};
 use mesh_runtime::config::Config;
 use mesh_runtime::serve::{self, Options};
@@ -90,6 +91,8 @@ impl GlobalCp {
                 subscription_limit: usize::try_from(config.metrics.zone.subscription_limit)?,
                 flush_interval: kds.zone_insight_flush_interval,
                 metrics: kds_metrics.clone(),
+                // Until every zone of the lab and the tests has a token.
+                auth: ZoneAuth::Off,
             },
             &mut tasks,
             shutdown.clone(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use mesh_api::Links;
 use mesh_kds::LinkStatus;
 use mesh_kds::peer::{CpVersion, NodeInfo, own_features};
-use mesh_kds::server::{Config, Server};
+use mesh_kds::server::{Config, Server, ZoneAuth};
 use mesh_model::ZoneName;
 use mesh_runtime::serve::{self, Options};
 use mesh_runtime::shutdown::Shutdown;
@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) flush_interval: Duration,
     /// What is counted.
     pub(crate) metrics: mesh_kds::Metrics,
+    /// Who may speak for a zone.
+    pub(crate) auth: ZoneAuth,
 }
 
 /// The running server.
@@ -67,6 +69,7 @@ impl Sync {
             subscription_limit,
             flush_interval,
             metrics,
+            auth,
         } = settings;
         let address = listener.local_addr()?;
         let book = Arc::new(ZoneBook::new(
@@ -96,6 +99,7 @@ impl Sync {
             node,
             max_message,
             metrics,
+            auth,
         };
         let server = Server::new(config, shutdown.clone());
         let router = server.routes().into_axum_router();

@@ -22,6 +22,7 @@ pub struct Metrics {
     refused: Family<Type, Counter>,
     too_large: Family<Type, Counter>,
     differences: Family<Difference, Counter>,
+    refused_calls: Family<Reason, Counter>,
     lag_revisions: Family<Link, Gauge>,
     lag_seconds: Family<Link, Gauge<f64, AtomicU64>>,
 }
@@ -37,6 +38,11 @@ struct Difference {
     zone: String,
     direction: &'static str,
     resource_type: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -94,6 +100,11 @@ impl Metrics {
             self.differences.clone(),
         );
         registry.register(
+            "kds_authentications_refused",
+            "Calls refused and connections ended because the caller does not speak for the zone",
+            self.refused_calls.clone(),
+        );
+        registry.register(
             "kds_lag_revisions",
             "How many revisions of its sender's store a receiver has not answered yet",
             self.lag_revisions.clone(),
@@ -103,6 +114,12 @@ impl Metrics {
             "For how long a receiver has had something to answer",
             self.lag_seconds.clone(),
         );
+    }
+
+    /// A call was refused, or the streams of a zone were ended, because nothing proved that it is
+    /// the zone's.
+    pub(crate) fn refused_call(&self, reason: &'static str) {
+        self.refused_calls.get_or_create(&Reason { reason }).inc();
     }
 
     /// How far the receiver of a direction is behind.

@@ -1,5 +1,7 @@
 //! The global's half of KDS: the gRPC services that zones call.
 
+mod auth;
+mod door;
 mod registry;
 
 use std::collections::BTreeMap;
@@ -21,6 +23,7 @@ use mesh_proto::mesh::{
     ClustersRequest, ClustersResponse, StatsRequest, StatsResponse, XdsConfigRequest,
     XdsConfigResponse, ZoneHealthCheckRequest, ZoneHealthCheckResponse,
 };
+use mesh_runtime::clock;
 use mesh_runtime::shutdown::Shutdown;
 use mesh_store::SharedStore;
 use parking_lot::Mutex;
@@ -28,10 +31,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::TaskTracker;
 use tonic::codec::CompressionEncoding;
+use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
+pub use self::auth::{Exempt, Refusal, ZoneAuth};
+use self::door::{Door, Entered, Gate, Pass};
 use self::registry::{Registry, StreamKind};
 use crate::intake::Intake;
 use crate::kind::Kind;
@@ -90,6 +96,8 @@ pub struct Config {
     pub max_message: usize,
     /// What is counted.
     pub metrics: Metrics,
+    /// Who may speak for a zone.
+    pub auth: ZoneAuth,
 }
 
 /// The services, before they are given a port.
@@ -103,6 +111,7 @@ struct Inner {
     config: Config,
     projections: BTreeMap<&'static str, Arc<Projection>>,
     registry: Arc<Registry>,
+    door: Arc<Door>,
     /// The connections of our zones, while any call of theirs is open.
     pulses: Mutex<BTreeMap<(ZoneName, Uuid), Weak<Pulse>>>,
     /// What became of differences, by zone.
@@ -121,6 +130,7 @@ struct Call<'a> {
     peer: &'a ZonePeer,
     direction: &'static str,
     seat: registry::Seat,
+    pass: Arc<Pass>,
     /// The connection, if it is one of ours.
     pulse: Option<Arc<Pulse>>,
 }
@@ -142,8 +152,15 @@ impl Server {
                 Arc::new(Projection::new(Mapping::Down(Naming::Plain), max_item)),
             ),
         ];
+        let door = Arc::new(Door::new(
+            config.auth.clone(),
+            Arc::clone(&config.store),
+            clock::now,
+            config.metrics.clone(),
+        ));
         let inner = Inner {
             config,
+            door,
             projections: projections.into(),
             registry: Arc::default(),
             pulses: Mutex::default(),
@@ -151,6 +168,10 @@ impl Server {
             streams: TaskTracker::new(),
             shutdown,
         };
+        if inner.config.auth != ZoneAuth::Off {
+            let watch = door::watch(Arc::downgrade(&inner.door), inner.shutdown.clone());
+            inner.streams.spawn(watch);
+        }
         Self {
             inner: Arc::new(inner),
         }
@@ -170,9 +191,10 @@ impl Server {
             .max_encoding_message_size(max)
             .accept_compressed(CompressionEncoding::Gzip);
         let link = LinkServer::new(self.clone()).max_decoding_message_size(LARGEST_HEARTBEAT);
-        tonic::service::Routes::new(sync)
-            .add_service(global)
-            .add_service(link)
+        let gate = Gate(Arc::clone(&self.inner.door));
+        tonic::service::Routes::new(InterceptedService::new(sync, gate.clone()))
+            .add_service(InterceptedService::new(global, gate.clone()))
+            .add_service(InterceptedService::new(link, gate))
     }
 
     /// Ends all streams of a zone; it may connect again.
@@ -220,16 +242,15 @@ impl Server {
     }
 
     /// Who calls, and a place for the stream.
-    async fn enter(
+    async fn enter<M>(
         &self,
-        metadata: &tonic::metadata::MetadataMap,
+        request: &Request<M>,
         kind: StreamKind,
-    ) -> Result<(ZonePeer, registry::Seat), Status> {
+    ) -> Result<(ZonePeer, Arc<Pass>, registry::Seat), Status> {
         if self.inner.shutdown.is_triggered() {
             return Err(End::Shutdown.to_status());
         }
-        let peer = ZonePeer::from_metadata(metadata)
-            .map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let Entered { peer, pass } = Entered::of(request)?;
         let seat = self
             .inner
             .registry
@@ -241,7 +262,14 @@ impl Server {
                 Status::already_exists(error.to_string())
             })?;
         self.inner.config.book.admit(&peer).await?;
-        Ok((peer, seat))
+        if pass.is_exempt() && kind == StreamKind::Down {
+            tracing::warn!(
+                "zone {} is let in without a token: nothing proves that it is that zone \
+                 (multizone.global.kds.allowUnauthenticatedZones)",
+                peer.zone
+            );
+        }
+        Ok((peer, pass, seat))
     }
 
     /// Runs a stream in a task of its own until it ends, it is superseded or the process stops,
@@ -258,6 +286,7 @@ impl Server {
             peer,
             direction,
             seat,
+            pass,
             pulse,
         } = call;
         let span = tracing::info_span!("kds", zone.name = %peer.zone, direction);
@@ -269,6 +298,7 @@ impl Server {
             let end = tokio::select! {
                 end = run => end,
                 end = fault(pulse.as_deref()) => end,
+                refusal = pass.ended() => End::Unauthenticated(refusal),
                 () = seat.superseded.cancelled() => End::Superseded,
                 () = shutdown.wait() => End::Shutdown,
             };
@@ -317,7 +347,7 @@ impl KdsSyncService for Server {
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::GlobalToZoneSyncStream>, Status> {
-        let (peer, seat) = self.enter(request.metadata(), StreamKind::Down).await?;
+        let (peer, pass, seat) = self.enter(&request, StreamKind::Down).await?;
         let inbound = request.into_inner();
         let (tx, rx) = mpsc::channel(CHANNEL);
         let pulse = self.pulse(&peer);
@@ -388,6 +418,7 @@ impl KdsSyncService for Server {
             peer: &peer,
             direction: "down",
             seat,
+            pass,
             pulse,
         };
         let said = self.spawn(call, rx, run, move || {
@@ -402,7 +433,7 @@ impl KdsSyncService for Server {
         &self,
         request: Request<Streaming<DeltaDiscoveryResponse>>,
     ) -> Result<Response<Self::ZoneToGlobalSyncStream>, Status> {
-        let (peer, seat) = self.enter(request.metadata(), StreamKind::Up).await?;
+        let (peer, pass, seat) = self.enter(&request, StreamKind::Up).await?;
         let inbound = request.into_inner();
         let (tx, rx) = mpsc::channel(CHANNEL);
         let pulse = self.pulse(&peer);
@@ -459,6 +490,7 @@ impl KdsSyncService for Server {
             peer: &peer,
             direction: "up",
             seat,
+            pass,
             pulse,
         };
         let said = self.spawn(call, rx, run, || {});
@@ -474,7 +506,7 @@ impl Link for Server {
         &self,
         request: Request<Streaming<Heartbeat>>,
     ) -> Result<Response<Self::HeartbeatsStream>, Status> {
-        let (peer, seat) = self.enter(request.metadata(), StreamKind::Link).await?;
+        let (peer, pass, seat) = self.enter(&request, StreamKind::Link).await?;
         let pulse = self.pulse(&peer).ok_or_else(|| {
             Status::failed_precondition(
                 "heartbeats are for zones that announce meridian-heartbeat and name their \
@@ -502,6 +534,7 @@ impl Link for Server {
             peer: &peer,
             direction: "link",
             seat,
+            pass,
             pulse: Some(pulse),
         };
         let said = self.spawn(call, rx, run, || {});
@@ -550,8 +583,7 @@ impl GlobalKdsService for Server {
         &self,
         request: Request<ZoneHealthCheckRequest>,
     ) -> Result<Response<ZoneHealthCheckResponse>, Status> {
-        let peer = ZonePeer::from_metadata(request.metadata())
-            .map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let Entered { peer, .. } = Entered::of(&request)?;
         self.inner.config.book.pinged(&peer.zone);
         // Zero seconds: the zone keeps its own interval.
         Ok(Response::new(ZoneHealthCheckResponse {

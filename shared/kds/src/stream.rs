@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 use crate::kind::Kind;
+use crate::server::Refusal;
 
 /// Room for one unanswered response, or one answer, of every type, and some.
 pub(crate) const CHANNEL: usize = 64;
@@ -31,6 +32,9 @@ pub(crate) enum End {
     /// The transport or the peer reported an error.
     #[error("the stream failed: {}", describe(.0))]
     Failed(Status),
+    /// Its token was taken back or expired.
+    #[error("{0}")]
+    Unauthenticated(Refusal),
     /// A newer connection of the same zone took over.
     #[error("a newer connection of the zone took over")]
     Superseded,
@@ -79,6 +83,7 @@ impl End {
         match self {
             Self::PeerGone => Status::cancelled(text),
             Self::Failed(status) => status.clone(),
+            Self::Unauthenticated(refusal) => refusal.to_status(),
             Self::Superseded
             | Self::Shutdown
             | Self::Unanswered(_)

@@ -25,11 +25,15 @@ use crate::shutdown::Shutdown;
 
 mod bind;
 mod connection;
+mod guest;
 mod sniff;
 #[cfg(test)]
 mod tests;
 
+use guest::Lobby;
+
 pub use bind::{ServeError, Setting, all_interfaces, bind, bind_for, socket_address};
+pub use guest::{Guest, Strangers};
 
 /// Pause after an `accept` that failed because the process or the system is out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -58,6 +62,8 @@ pub struct Options {
     pub drain_deadline: Duration,
     /// Connections served at once; more wait in the system's queue. Default no limit.
     pub max_connections: Option<usize>,
+    /// Limits for peers that have not said who they are. Default none.
+    pub strangers: Option<Strangers>,
 }
 
 impl Default for Options {
@@ -73,6 +79,7 @@ impl Default for Options {
             connection_window: 4 * 1024 * 1024,
             drain_deadline: Duration::from_secs(5),
             max_connections: None,
+            strangers: None,
         }
     }
 }
@@ -119,6 +126,7 @@ struct Server {
     tls: Option<TlsAcceptor>,
     router: Router,
     options: Options,
+    lobby: Option<Lobby>,
     /// Requests in flight may finish, new ones are turned away.
     drain: Shutdown,
     /// Everything ends now.
@@ -128,7 +136,8 @@ struct Server {
 
 /// Serves `router` on `listener` until `shutdown`; returns when the last connection has ended.
 ///
-/// Requests carry [`PeerAddr`] and [`Scheme`] as extensions. With `tls` only TLS is spoken.
+/// Requests carry [`PeerAddr`] and [`Scheme`] as extensions, and [`Guest`] where there are limits
+/// for strangers. With `tls` only TLS is spoken.
 /// On shutdown the listener closes, HTTP/2 peers get GOAWAY, HTTP/1.1 connections close after
 /// their response; what still runs after `options.drain_deadline` is dropped. Handlers with
 /// endless responses must watch the shutdown themselves and end with a status of their own.
@@ -148,6 +157,7 @@ pub async fn serve(
     let server = Arc::new(Server {
         tls: tls.map(TlsAcceptor::from),
         router,
+        lobby: options.strangers.clone().map(Lobby::new),
         options,
         drain: shutdown.clone(),
         abort: abort.clone(),
@@ -223,15 +233,26 @@ fn spawn(
     peer: SocketAddr,
     place: Option<OwnedSemaphorePermit>,
 ) {
+    let peer = PeerAddr::of(peer);
+    let guest = match &server.lobby {
+        None => None,
+        Some(lobby) => match lobby.enter(peer.0.ip()) {
+            Some(guest) => Some(guest),
+            None => {
+                lobby.limits.turned_away.inc();
+                tracing::debug!(peer = %peer.0, "turned away: too many strangers from its address");
+                return;
+            }
+        },
+    };
     let task_server = Arc::clone(server);
     server.tasks.spawn(async move {
         let _place = place;
-        let peer = PeerAddr::of(peer);
         let abort = task_server.abort.clone();
         tokio::select! {
             biased;
             () = abort.cancelled() => {}
-            ended = connection::run(task_server, tcp, peer) => if let Err(error) = ended {
+            ended = connection::run(task_server, tcp, peer, guest) => if let Err(error) = ended {
                 tracing::debug!(
                     peer = %peer.0,
                     error = &error as &dyn std::error::Error,

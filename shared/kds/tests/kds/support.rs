@@ -175,6 +175,7 @@ impl Global {
             },
             max_message: 10 << 20,
             metrics: metrics.clone(),
+            auth: server::ZoneAuth::Off,
         };
         let server = Server::new(config, shutdown.clone());
         let routes = server.routes();

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use super::sniff::{Rewound, Version, sniff};
-use super::{PeerAddr, Scheme, Server};
+use super::{Guest, PeerAddr, Scheme, Server};
 use crate::tls::ALPN_H2;
 
 /// Why a connection ended other than by agreement; of interest to a debugger only.
@@ -34,12 +34,40 @@ pub(super) enum ConnectionError {
     Http(hyper::Error),
 }
 
-/// Serves one connection to its end.
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone)]
+struct Peer {
+    address: PeerAddr,
+    guest: Option<Guest>,
+}
+
+/// Serves one connection to its end, or until its peer has been a stranger for too long.
 pub(super) async fn run(
     server: Arc<Server>,
     tcp: TcpStream,
-    peer: PeerAddr,
+    address: PeerAddr,
+    guest: Option<Guest>,
 ) -> Result<(), ConnectionError> {
+    let peer = Peer {
+        address,
+        guest: guest.clone(),
+    };
+    let limits = server.lobby.as_ref().map(|lobby| lobby.limits.clone());
+    let served = serve_any(server, tcp, peer);
+    let (Some(guest), Some(limits)) = (guest, limits) else {
+        return served.await;
+    };
+    let limit = limits.deadline;
+    tokio::select! {
+        ended = served => ended,
+        () = guest.overstays(limit) => {
+            limits.turned_away.inc();
+            Err(ConnectionError::TooSlow { what: "request that could be let in", limit })
+        }
+    }
+}
+
+async fn serve_any(server: Arc<Server>, tcp: TcpStream, peer: Peer) -> Result<(), ConnectionError> {
     // Fails only on a socket that is gone already, as the first read will find out.
     let _ = tcp.set_nodelay(true);
     let Some(acceptor) = server.tls.clone() else {
@@ -62,7 +90,7 @@ pub(super) async fn run(
 async fn tell_apart<T>(
     server: Arc<Server>,
     io: T,
-    peer: PeerAddr,
+    peer: Peer,
     scheme: Scheme,
 ) -> Result<(), ConnectionError>
 where
@@ -98,14 +126,14 @@ macro_rules! until_drained {
 async fn serve_http1<T>(
     server: Arc<Server>,
     io: Rewound<T>,
-    peer: PeerAddr,
+    peer: Peer,
     scheme: Scheme,
 ) -> Result<(), ConnectionError>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let options = &server.options;
-    let service = service_fn(|request| call(&server, request, peer, scheme));
+    let service = service_fn(|request| call(&server, request, peer.clone(), scheme));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(options.header_read_timeout)
@@ -117,7 +145,7 @@ where
 async fn serve_http2<T>(
     server: Arc<Server>,
     io: Rewound<T>,
-    peer: PeerAddr,
+    peer: Peer,
     scheme: Scheme,
 ) -> Result<(), ConnectionError>
 where
@@ -128,7 +156,7 @@ where
         tasks: server.tasks.clone(),
         abort: server.abort.clone(),
     };
-    let service = service_fn(|request| call(&server, request, peer, scheme));
+    let service = service_fn(|request| call(&server, request, peer.clone(), scheme));
     let connection = http2::Builder::new(streams)
         .timer(TokioTimer::new())
         .keep_alive_interval(options.keepalive_interval)
@@ -144,10 +172,13 @@ where
 fn call(
     server: &Server,
     mut request: hyper::Request<Incoming>,
-    peer: PeerAddr,
+    peer: Peer,
     scheme: Scheme,
 ) -> impl Future<Output = Result<axum::response::Response, Infallible>> + use<> {
-    request.extensions_mut().insert(peer);
+    request.extensions_mut().insert(peer.address);
+    if let Some(guest) = peer.guest {
+        request.extensions_mut().insert(guest);
+    }
     request.extensions_mut().insert(scheme);
     // A router is always ready, and cloning one is a reference count.
     server.router.clone().call(request)
