@@ -180,7 +180,7 @@ impl Starting {
         );
         Ok(ZoneCp {
             addresses,
-            certificate: identity.cert_pem().to_owned(),
+            certificate: identity.cert_pem().to_string(),
             store: self.store,
             global,
             tasks: self.tasks,
@@ -238,12 +238,11 @@ impl Starting {
             },
             self.shutdown.clone(),
         );
+        let certificate = self.follow_certificate(identity)?;
         let params = &self.config.bootstrap_server.params;
         let bootstrap = bootstrap::Context {
             store: Arc::clone(&self.store),
-            certificate: ServerCertificate::from_pem(identity.cert_pem())
-                .ok()
-                .context("the certificate of the data-plane server is not a PEM certificate")?,
+            certificate,
             token_required: auth == ProxyAuth::Token,
             registrar: Arc::clone(&registrar),
             params: Params {
@@ -287,6 +286,25 @@ impl Starting {
         });
         self.tasks.spawn(insights.run(book_shutdown));
         Ok(address)
+    }
+
+    /// Follows the certificate of the data-plane server, for it and for what agents are told.
+    fn follow_certificate(
+        &mut self,
+        identity: &Identity,
+    ) -> anyhow::Result<watch::Receiver<ServerCertificate>> {
+        let first = ServerCertificate::from_pem(&identity.cert_pem())
+            .ok()
+            .context("the certificate of the data-plane server is not a PEM certificate")?;
+        let certificate = watch::Sender::new(first);
+        let followed = certificate.subscribe();
+        let on_change = move |pem: &str| match ServerCertificate::from_pem(pem) {
+            Ok(next) => drop(certificate.send_replace(next)),
+            Err(error) => tracing::warn!(%error, "agents are told of the certificate before"),
+        };
+        let following = identity.clone().follow(self.shutdown.clone(), on_change);
+        self.tasks.spawn(following);
+        Ok(followed)
     }
 
     /// The connection to the global, for a zone that has one.
@@ -393,6 +411,8 @@ impl Starting {
             let listener = bind(at, "KUMA_API_SERVER_HTTPS_PORT")?;
             https = Some(listener.local_addr()?);
             let tls = Some(tls::server_config(&identity));
+            self.tasks
+                .spawn(identity.follow(self.shutdown.clone(), |_| ()));
             let options = Options::default();
             self.tasks.spawn(serve::serve(
                 listener,

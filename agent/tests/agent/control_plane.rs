@@ -75,7 +75,7 @@ impl ControlPlane {
         });
         Self {
             book,
-            ca: identity.cert_pem().to_owned(),
+            ca: identity.cert_pem().to_string(),
             port,
             server,
             _trigger: trigger,

@@ -29,6 +29,7 @@ use mesh_proto::mesh::Dataplane;
 use mesh_proto::mesh::dataplane::networking::gateway::GatewayType;
 use mesh_store::{SharedStore, Snapshot};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 pub use certificate::{NotACertificate, ServerCertificate};
 use envoy::{ControlPlane, Params};
@@ -46,7 +47,7 @@ pub struct Context {
     /// Where Dataplanes and meshes are looked up.
     pub store: SharedStore,
     /// The certificate of the server that this handler runs in.
-    pub certificate: ServerCertificate,
+    pub certificate: watch::Receiver<ServerCertificate>,
     /// Whether a request has to carry a token, or say where one lies.
     pub token_required: bool,
     /// What all bootstraps have in common.
@@ -89,8 +90,9 @@ async fn answer(
     let request = Request::parse(body).ok_or(Refusal::NotARequest)?;
     let host = xds_host(context, uri, headers)?;
     let dataplane = check(context, &request)?;
+    let certificate = context.certificate.borrow().clone();
     let ca = match request.ca_cert.as_str() {
-        "" => context.certificate.pem(),
+        "" => certificate.pem(),
         ca => ca,
     };
     match certificate::has_ca(ca) {
@@ -199,12 +201,13 @@ fn xds_host(context: &Context, uri: &Uri, headers: &HeaderMap) -> Result<String,
     let authority = uri.authority().map(|authority| authority.as_str());
     let from_header = || headers.get(header::HOST)?.to_str().ok();
     let host = without_port(authority.or_else(from_header).unwrap_or_default());
-    if context.certificate.covers(host) {
+    let certificate = context.certificate.borrow();
+    if certificate.covers(host) {
         Ok(host.to_owned())
     } else {
         Err(Refusal::NotCovered {
             host: host.to_owned(),
-            covered: context.certificate.covered(),
+            covered: certificate.covered(),
         })
     }
 }

@@ -1,16 +1,25 @@
 //! A server's certificate chain and key: from two files, or made once into the work directory.
+//!
+//! [`Identity::follow`] looks at the files now and then; what is there instead is shown to the
+//! next client. A pair that cannot be used changes nothing, so it does not matter in which order
+//! the two files are replaced.
 
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio::sync::{oneshot, watch};
 
 use super::{TlsError, generate, provider};
+use crate::seen::Seen;
+use crate::shutdown::Shutdown;
 use crate::whole_file;
 
 /// Name of the certificate file in the work directory; the name that Kuma uses.
@@ -18,12 +27,78 @@ const CERT_FILE: &str = "kuma-cp.crt";
 /// Name of the key file in the work directory.
 const KEY_FILE: &str = "kuma-cp.key";
 
-/// A certificate chain with the key of its first certificate; cheap to clone.
+/// How often the files are looked at. A look sees what notifications of a file system miss: mounts
+/// over the network, and links that are exchanged further up the path.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// A certificate chain with the key of its first certificate; cheap to clone. All clones change
+/// together.
 #[derive(Clone)]
 pub struct Identity {
+    files: Pair,
+    current: Arc<watch::Sender<Loaded>>,
+}
+
+#[derive(Debug, Clone)]
+struct Pair {
+    cert: PathBuf,
+    key: PathBuf,
+}
+
+#[derive(Clone)]
+struct Loaded {
     certified: Arc<CertifiedKey>,
     cert_pem: Arc<str>,
+    /// The files as they were before they were read.
+    seen: [Seen; 2],
 }
+
+impl Pair {
+    fn seen(&self) -> [Seen; 2] {
+        [Seen::at(&self.cert), Seen::at(&self.key)]
+    }
+
+    fn load(&self) -> Result<Loaded, TlsError> {
+        let seen = self.seen();
+        let cert_pem = read(&self.cert)?;
+        let key_pem = read(&self.key)?;
+        let chain = certificates(&cert_pem, &self.cert.display().to_string())?;
+        let key = PrivateKeyDer::from_pem_slice(&key_pem)
+            .map_err(|error| pem_error(&error, &self.key.display().to_string(), "PRIVATE KEY"))?;
+        let certified =
+            CertifiedKey::from_der(chain, key, &provider()).map_err(|source| TlsError::Pair {
+                cert: self.cert.clone(),
+                key: self.key.clone(),
+                source,
+            })?;
+        Ok(Loaded {
+            certified: Arc::new(certified),
+            cert_pem: String::from_utf8_lossy(&cert_pem).into(),
+            seen,
+        })
+    }
+
+    /// Loads if the files are others than before, on a thread of its own: it may take forever.
+    async fn load_if_changed(&self, before: [Seen; 2]) -> Option<([Seen; 2], Loading)> {
+        let (done, result) = oneshot::channel();
+        let pair = self.clone();
+        let look = move || {
+            let seen = pair.seen();
+            let news = (seen != before).then(|| (seen, pair.load()));
+            // Nobody may be left to hear it.
+            let _ = done.send(news);
+        };
+        let thread = std::thread::Builder::new().name("certificate".to_owned());
+        if let Err(error) = thread.spawn(look) {
+            tracing::debug!(%error, "cannot look at a certificate");
+            return None;
+        }
+        result.await.ok().flatten()
+    }
+}
+
+/// What became of reading the files.
+type Loading = Result<Loaded, TlsError>;
 
 impl Identity {
     /// Reads a PEM chain (leaf first) and its PEM key (PKCS#8, PKCS#1 or SEC1).
@@ -32,21 +107,47 @@ impl Identity {
     ///
     /// When a file is missing, is not such PEM, or the two do not belong together.
     pub fn load(cert_file: &Path, key_file: &Path) -> Result<Self, TlsError> {
-        let cert_pem = read(cert_file)?;
-        let key_pem = read(key_file)?;
-        let chain = certificates(&cert_pem, &cert_file.display().to_string())?;
-        let key = PrivateKeyDer::from_pem_slice(&key_pem)
-            .map_err(|error| pem_error(&error, &key_file.display().to_string(), "PRIVATE KEY"))?;
-        let certified =
-            CertifiedKey::from_der(chain, key, &provider()).map_err(|source| TlsError::Pair {
-                cert: cert_file.to_owned(),
-                key: key_file.to_owned(),
-                source,
-            })?;
-        Ok(Self {
-            certified: Arc::new(certified),
-            cert_pem: String::from_utf8_lossy(&cert_pem).into(),
-        })
+        let files = Pair {
+            cert: cert_file.to_owned(),
+            key: key_file.to_owned(),
+        };
+        let current = Arc::new(watch::Sender::new(files.load()?));
+        Ok(Self { files, current })
+    }
+
+    /// Shows what is in the files whenever that changes, until shutdown, and tells `on_change` the
+    /// new chain. What cannot be used is said once and changes nothing.
+    pub async fn follow(self, shutdown: Shutdown, mut on_change: impl FnMut(&str) + Send) {
+        let mut seen = self.current.borrow().seen.clone();
+        loop {
+            tokio::select! {
+                () = shutdown.wait() => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            let news = tokio::select! {
+                () = shutdown.wait() => return,
+                news = self.files.load_if_changed(seen.clone()) => news,
+            };
+            let Some((now, loading)) = news else {
+                continue;
+            };
+            seen = now;
+            let file = self.files.cert.display();
+            match loading {
+                Ok(loaded) => {
+                    if loaded.certified.cert == self.current.borrow().certified.cert {
+                        continue;
+                    }
+                    tracing::info!("showing the new certificate of {file} from now on");
+                    on_change(&loaded.cert_pem);
+                    self.current.send_replace(loaded);
+                }
+                Err(error) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "going on with the certificate that was read from {file} before: {error}"
+                ),
+            }
+        }
     }
 
     /// The pair `kuma-cp.crt` and `kuma-cp.key` of `work_dir`, made first if neither exists.
@@ -69,25 +170,40 @@ impl Identity {
     }
 
     /// The chain as it was read, PEM; a file of this text is a usable CA file for our clients.
-    pub fn cert_pem(&self) -> &str {
-        &self.cert_pem
+    pub fn cert_pem(&self) -> Arc<str> {
+        Arc::clone(&self.current.borrow().cert_pem)
     }
 
     /// The chain, leaf first; never empty.
-    pub fn cert_chain(&self) -> &[CertificateDer<'static>] {
-        &self.certified.cert
+    pub fn cert_chain(&self) -> Vec<CertificateDer<'static>> {
+        self.current.borrow().certified.cert.clone()
     }
 
-    /// Answers every client hello with this identity.
-    pub(super) fn resolver(&self) -> Arc<SingleCertAndKey> {
-        Arc::new(SingleCertAndKey::from(Arc::clone(&self.certified)))
+    /// Answers every client hello with what this identity is then.
+    pub(super) fn resolver(&self) -> Arc<dyn ResolvesServerCert> {
+        Arc::new(Latest(Arc::clone(&self.current)))
+    }
+}
+
+/// The pair that was loaded last.
+struct Latest(Arc<watch::Sender<Loaded>>);
+
+impl ResolvesServerCert for Latest {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.borrow().certified))
+    }
+}
+
+impl fmt::Debug for Latest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Latest(..)")
     }
 }
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity")
-            .field("certificates", &self.certified.cert.len())
+            .field("certificates", &self.cert_chain().len())
             .field("key", &"***")
             .finish()
     }

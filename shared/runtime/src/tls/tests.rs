@@ -96,7 +96,8 @@ async fn own_pair_is_accepted_by_plain_path_validation_too() {
     let dir = tempfile::tempdir().unwrap();
     let identity = Identity::load_or_create(dir.path()).unwrap();
     // Only the CA in the bundle: nothing there equals the leaf.
-    let ca = identity.cert_pem().rsplit_once("-----BEGIN").unwrap().1;
+    let pem = identity.cert_pem();
+    let ca = pem.rsplit_once("-----BEGIN").unwrap().1;
     let trust = Trust::Ca(format!("-----BEGIN{ca}").into_bytes());
     handshake(&identity, &trust, "localhost").await.unwrap();
 }
@@ -232,12 +233,7 @@ fn processes_that_start_together_agree_on_one_pair() {
     let threads: Vec<_> = (0..4)
         .map(|_| {
             let path = Arc::clone(&path);
-            std::thread::spawn(move || {
-                Identity::load_or_create(&path)
-                    .unwrap()
-                    .cert_pem()
-                    .to_owned()
-            })
+            std::thread::spawn(move || Identity::load_or_create(&path).unwrap().cert_pem())
         })
         .collect();
     let mut pems: Vec<_> = threads.into_iter().map(|t| t.join().unwrap()).collect();
@@ -290,4 +286,50 @@ fn unusable_files_are_named_with_what_to_do() {
         error.contains("the CA file holds no PEM CERTIFICATE"),
         "{error}"
     );
+}
+
+/// A self-signed pair, as texts.
+fn pair_of(name: &str) -> (String, String) {
+    let mut params = CertificateParams::new(vec![name.to_owned(), "localhost".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let cert = params.self_signed(&key).unwrap();
+    (cert.pem(), key.serialize_pem())
+}
+
+#[tokio::test]
+async fn a_new_pair_is_shown_once_it_is_whole_and_a_bad_one_never() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old_cert, old_key) = pair_of("old");
+    let identity = write_pair(dir.path(), &old_cert, &old_key);
+    let trusting = |pem: &str| Trust::Ca(pem.as_bytes().to_vec());
+    let (trigger, shutdown) = crate::shutdown::channel();
+    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let following = tokio::spawn(identity.clone().follow(shutdown, move |pem| {
+        told.send(pem.to_owned()).unwrap();
+    }));
+
+    // Neither garbage nor a key that does not belong to it changes anything.
+    fs::write(dir.path().join("a.crt"), "garbage").unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    handshake(&identity, &trusting(&old_cert), "old")
+        .await
+        .unwrap();
+    let (new_cert, new_key) = pair_of("new");
+    fs::write(dir.path().join("a.crt"), &new_cert).unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    handshake(&identity, &trusting(&old_cert), "old")
+        .await
+        .unwrap();
+    assert!(heard.try_recv().is_err());
+
+    fs::write(dir.path().join("a.key"), &new_key).unwrap();
+    let said = tokio::time::timeout(std::time::Duration::from_secs(10), heard.recv()).await;
+    assert_eq!(said.unwrap().as_deref(), Some(&*new_cert));
+    handshake(&identity, &trusting(&new_cert), "new")
+        .await
+        .unwrap();
+    assert_eq!(&*identity.cert_pem(), new_cert);
+    trigger.trigger();
+    following.await.unwrap();
 }

@@ -59,7 +59,7 @@ async fn context() -> Context {
             never,
         )),
         store,
-        certificate: server_certificate(),
+        certificate: tokio::sync::watch::Sender::new(server_certificate()).subscribe(),
         token_required: true,
         params: Params::default(),
     }

@@ -6,13 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
+
+pub(super) use mesh_runtime::seen::Seen;
 
 /// More than any certificate with its chain has.
 const MAX_FILE: u64 = 1 << 20;
@@ -60,38 +61,6 @@ impl fmt::Debug for Used {
             .field("seen", &self.seen)
             .field("open", &self.open)
             .finish_non_exhaustive()
-    }
-}
-
-/// What tells whether a file is another one than before, or was written to; links followed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Seen {
-    File {
-        device: u64,
-        inode: u64,
-        length: u64,
-        modified: (i64, i64),
-        changed: (i64, i64),
-    },
-    Nothing(io::ErrorKind),
-}
-
-impl Seen {
-    fn at(path: &str) -> Self {
-        match fs::metadata(path) {
-            Ok(metadata) => Self::of(&metadata),
-            Err(error) => Self::Nothing(error.kind()),
-        }
-    }
-
-    fn of(metadata: &Metadata) -> Self {
-        Self::File {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            length: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
     }
 }
 

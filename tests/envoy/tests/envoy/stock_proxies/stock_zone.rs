@@ -44,7 +44,7 @@ impl StockZone {
         let files = tempfile::tempdir()?;
         let identity = Identity::load_or_create(files.path())?;
         Ok(Self {
-            certificate: identity.cert_pem().to_owned(),
+            certificate: identity.cert_pem().to_string(),
             identity,
             _files: files,
             serving: None,
