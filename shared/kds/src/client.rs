@@ -33,7 +33,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request};
 use uuid::Uuid;
 
-pub use self::connect::{ConnectError, Target};
+pub use self::connect::{ConnectError, Dial, Io, Target, Tcp};
 pub use self::gate::known_cluster_id;
 use self::gate::{ClusterGate, followed, followed_store};
 use crate::intake::Intake;
@@ -129,6 +129,7 @@ struct Global {
 #[derive(Debug)]
 pub struct Client {
     config: Config,
+    dial: Arc<dyn Dial>,
     state: watch::Sender<State>,
     /// What was said since the last good connection.
     told: Mutex<Vec<State>>,
@@ -157,8 +158,15 @@ impl Client {
             told: Mutex::default(),
             repairs: Arc::default(),
             pulse: Mutex::default(),
+            dial: Arc::new(Tcp),
             config,
         }
+    }
+
+    /// The same client, over something else than the network of this machine.
+    #[must_use]
+    pub fn dialling(self, dial: Arc<dyn Dial>) -> Self {
+        Self { dial, ..self }
     }
 
     /// Where the connection stands, now and later.
@@ -227,7 +235,7 @@ impl Client {
 
     /// One connection, from dialling to its end.
     async fn session(&self) -> State {
-        let channel = match connect::connect(&self.config.target).await {
+        let channel = match connect::connect(&self.config.target, &self.dial).await {
             Ok(channel) => channel,
             Err(error) => {
                 return State::Cut {

@@ -1,8 +1,11 @@
 //! One HTTP/2 connection to a global, with our own verification of its certificate.
 
+use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -54,32 +57,59 @@ pub enum ConnectError {
 }
 
 /// A byte stream, encrypted or not.
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// Opens byte streams to hosts.
+#[async_trait]
+pub trait Dial: Send + Sync + fmt::Debug {
+    /// Opens one, in the clear.
+    ///
+    /// # Errors
+    /// When the host is not known, or nothing answers there.
+    async fn dial(&self, host: &str, port: u16) -> io::Result<Box<dyn Io>>;
+}
+
+/// The network of this machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Tcp;
+
+#[async_trait]
+impl Dial for Tcp {
+    async fn dial(&self, host: &str, port: u16) -> io::Result<Box<dyn Io>> {
+        let tcp = TcpStream::connect((host, port)).await?;
+        tcp.set_nodelay(true)?;
+        Ok(Box::new(tcp))
+    }
+}
 
 /// Opens a connection.
 ///
 /// # Errors
 /// When the host is none, or TCP or TLS fail; the whole chain of causes is kept.
-pub(crate) async fn connect(target: &Target) -> Result<Channel, ConnectError> {
+pub(crate) async fn connect(
+    target: &Target,
+    dial: &Arc<dyn Dial>,
+) -> Result<Channel, ConnectError> {
     let Target {
         host, port, tls, ..
     } = target.clone();
     let server_name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
         .map_err(|_invalid| ConnectError::ServerName { host: host.clone() })?;
-    let address = (host.trim_matches(['[', ']']).to_owned(), port);
+    let address: Arc<str> = host.trim_matches(['[', ']']).into();
+    let dial = Arc::clone(dial);
     let connector = service_fn(move |_: Uri| {
-        let (address, server_name, tls) = (address.clone(), server_name.clone(), tls.clone());
+        let (dial, address) = (Arc::clone(&dial), Arc::clone(&address));
+        let (server_name, tls) = (server_name.clone(), tls.clone());
         async move {
-            let tcp = TcpStream::connect(address).await?;
-            tcp.set_nodelay(true)?;
+            let tcp = dial.dial(&address, port).await?;
             let io: Box<dyn Io> = match tls {
                 Some(config) => Box::new(
                     tokio_rustls::TlsConnector::from(config)
                         .connect(server_name, tcp)
                         .await?,
                 ),
-                None => Box::new(tcp),
+                None => tcp,
             };
             Ok::<_, std::io::Error>(TokioIo::new(io))
         }
