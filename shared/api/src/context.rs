@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use mesh_model::{Direction, ResourceType, Timestamp, ZoneName};
+use mesh_model::{ResourceType, Timestamp, ZoneName};
 use mesh_store::SharedStore;
 use serde_json::Value;
 
@@ -37,23 +37,12 @@ impl Mode {
         if d.is_read_only || d.collections.is_empty() {
             return false;
         }
+        let is_of_zones_only = d.ways.up && !d.ways.down;
         match self {
-            Self::Global => d.direction != Direction::Up,
-            // A zone may have gateways and secrets of its own beside those it was given.
-            Self::FederatedZone { .. } => match ty {
-                ResourceType::Mesh
-                | ResourceType::MeshGatewayRoute
-                | ResourceType::ExternalService => false,
-                ResourceType::MeshGateway
-                | ResourceType::Secret
-                | ResourceType::GlobalSecret
-                | ResourceType::Config
-                | ResourceType::Zone
-                | ResourceType::ZoneInsight
-                | ResourceType::Dataplane
-                | ResourceType::DataplaneInsight
-                | ResourceType::ZoneIngress => true,
-            },
+            Self::Global => !is_of_zones_only,
+            // A zone may have secrets of its own beside those it was given; what does not travel
+            // may be written anywhere.
+            Self::FederatedZone { .. } => d.ways.up || !d.ways.any() || d.is_admin_only,
         }
     }
 }

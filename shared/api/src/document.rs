@@ -101,12 +101,10 @@ fn is_namespaced(ty: ResourceType) -> bool {
         | ResourceType::Config
         | ResourceType::Dataplane
         | ResourceType::DataplaneInsight
-        | ResourceType::ZoneIngress => true,
-        ResourceType::Mesh
-        | ResourceType::MeshGateway
-        | ResourceType::MeshGatewayRoute
-        | ResourceType::ExternalService
-        | ResourceType::Zone
-        | ResourceType::ZoneInsight => false,
+        | ResourceType::ZoneIngress
+        | ResourceType::ZoneIngressInsight
+        | ResourceType::ZoneEgress
+        | ResourceType::ZoneEgressInsight => true,
+        _ => ty.is_json(),
     }
 }

@@ -2,14 +2,14 @@
 
 use axum::response::Response;
 use http::StatusCode;
-use mesh_model::{Direction, ResourceType};
+use mesh_model::ResourceType;
+use mesh_model::resource_type::{Inbound, Policy};
 use mesh_proto::mesh::Dataplane;
 use mesh_runtime::version;
 use serde_json::{Map, Value, json};
 
 use crate::context::{Context, Mode};
 use crate::filter;
-use crate::read;
 use crate::request::Request;
 use crate::respond;
 use crate::status::{self, Status};
@@ -47,10 +47,6 @@ pub(crate) fn who_am_i(request: &Request<'_>) -> Response {
     ok(&json!({ "name": request.user.name, "groups": request.user.groups }))
 }
 
-fn is_policy(ty: ResourceType) -> bool {
-    ty == ResourceType::MeshGatewayRoute
-}
-
 /// Types in the API, ordered by name.
 fn types() -> Vec<ResourceType> {
     let mut types: Vec<_> = ResourceType::ALL
@@ -65,8 +61,8 @@ fn types() -> Vec<ResourceType> {
 pub(crate) fn policies(context: &Context) -> Response {
     let policies: Vec<Value> = types()
         .into_iter()
-        .filter(|ty| is_policy(*ty))
-        .map(|ty| {
+        .filter_map(|ty| Some((ty, traits(ty.describe().policy?))))
+        .map(|(ty, traits)| {
             json!({
                 "name": ty.name(),
                 "readOnly": !context.mode.may_write(ty),
@@ -74,9 +70,9 @@ pub(crate) fn policies(context: &Context) -> Response {
                 "singularDisplayName": display_name(ty),
                 "pluralDisplayName": plural(&display_name(ty)),
                 "isExperimental": false,
-                "isTargetRefBased": false,
-                "isInbound": false,
-                "isOutbound": false,
+                "isTargetRefBased": traits.is_target_ref,
+                "isInbound": traits.inbound != Inbound::Nothing,
+                "isOutbound": traits.has_to,
             })
         })
         .collect();
@@ -92,18 +88,18 @@ pub(crate) fn resources(context: &Context) -> Response {
             let d = ty.describe();
             let mut entry = Map::new();
             let mut put = |key: &str, value: Value| entry.insert(key.to_owned(), value);
-            let is_federated = d.direction == Direction::Down && !d.is_read_only;
+            let is_federated = d.ways.down && !d.is_read_only;
             put("includeInFederation", json!(is_federated));
             put("name", json!(ty.name()));
             put("path", json!(d.collections[0]));
             put("pluralDisplayName", json!(plural(&display_name(ty))));
-            if is_policy(ty) {
+            if let Some(traits) = d.policy.map(traits) {
                 let policy = json!({
-                    "hasFromTargetRef": false,
-                    "hasRulesTargetRef": false,
-                    "hasToTargetRef": false,
-                    "isFromAsRules": false,
-                    "isTargetRef": false,
+                    "hasFromTargetRef": traits.inbound != Inbound::Nothing,
+                    "hasRulesTargetRef": traits.inbound != Inbound::Nothing,
+                    "hasToTargetRef": traits.has_to,
+                    "isFromAsRules": traits.inbound == Inbound::ForAll,
+                    "isTargetRef": traits.is_target_ref,
                 });
                 put("policy", policy);
             }
@@ -114,7 +110,7 @@ pub(crate) fn resources(context: &Context) -> Response {
                 "Global"
             };
             put("scope", json!(scope));
-            put("shortName", json!(read::short_name(ty)));
+            put("shortName", json!(d.short_name));
             put("singularDisplayName", json!(display_name(ty)));
             Value::Object(entry)
         })
@@ -122,25 +118,59 @@ pub(crate) fn resources(context: &Context) -> Response {
     ok(&json!({ "resources": resources }))
 }
 
-/// `MeshGatewayRoute` as `Mesh Gateway Route`.
+/// What clients are told of a kind of policy.
+struct Traits {
+    is_target_ref: bool,
+    inbound: Inbound,
+    has_to: bool,
+}
+
+fn traits(policy: Policy) -> Traits {
+    match policy {
+        Policy::BySelectors => Traits {
+            is_target_ref: false,
+            inbound: Inbound::Nothing,
+            has_to: false,
+        },
+        Policy::ByTargetRef { inbound, has_to } => Traits {
+            is_target_ref: true,
+            inbound,
+            has_to,
+        },
+    }
+}
+
+/// `MeshHTTPRoute` as `Mesh HTTP Route`: a word begins where an upper-case letter follows or
+/// precedes a lower-case one.
 fn display_name(ty: ResourceType) -> String {
+    /// One word, though its letters say otherwise.
+    const WORD: (&str, &str) = ("Open Telemetry", "OpenTelemetry");
+    let letters: Vec<char> = ty.name().chars().collect();
     let mut words = String::new();
-    for (i, c) in ty.name().char_indices() {
-        if i > 0 && c.is_ascii_uppercase() {
+    for (i, c) in letters.iter().enumerate() {
+        let is_lower = |at: Option<usize>| {
+            at.and_then(|at| letters.get(at))
+                .is_some_and(char::is_ascii_lowercase)
+        };
+        if i > 0
+            && c.is_ascii_uppercase()
+            && (is_lower(i.checked_sub(1)) || is_lower(i.checked_add(1)))
+        {
             words.push(' ');
         }
-        words.push(c);
+        words.push(*c);
     }
-    words
+    words.replace(WORD.0, WORD.1)
 }
 
 fn plural(words: &str) -> String {
-    let ending = if words.ends_with("sh") || words.ends_with('s') {
-        "es"
-    } else {
-        "s"
-    };
-    format!("{words}{ending}")
+    if let Some(stem) = words.strip_suffix('y').filter(|stem| !stem.ends_with('a')) {
+        return format!("{stem}ies");
+    }
+    let takes_es = ["s", "S", "sh", "ch"]
+        .iter()
+        .any(|ending| words.ends_with(ending));
+    format!("{words}{}", if takes_es { "es" } else { "s" })
 }
 
 /// `GET /global-insights`: how many there are of each type that is in no mesh.
@@ -239,6 +269,11 @@ pub(crate) fn global_insight(context: &Context) -> Response {
         .filter(|(_, total)| *total > 0)
         .map(|(name, total)| (name, json!({ "total": total })))
         .collect();
+    let policies: usize = types()
+        .into_iter()
+        .filter(|ty| ty.describe().policy.is_some())
+        .map(|ty| snapshot.list(ty).count())
+        .sum();
     let zones = snapshot.list(ResourceType::Zone);
     let online = zones
         .filter(|zone| status::is_zone_active(&snapshot, zone))
@@ -251,7 +286,7 @@ pub(crate) fn global_insight(context: &Context) -> Response {
             "standard": standard.to_json(),
         },
         "meshes": { "total": snapshot.list(ResourceType::Mesh).count() },
-        "policies": { "total": snapshot.list(ResourceType::MeshGatewayRoute).count() },
+        "policies": { "total": policies },
         "resources": totals,
         "zones": {
             "controlPlanes": {

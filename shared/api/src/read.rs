@@ -129,7 +129,7 @@ pub(crate) fn by_kri(request: &Request<'_>, kri: &str) -> Result<Response, ApiEr
     };
     let ty = ResourceType::ALL
         .into_iter()
-        .find(|ty| short_name(*ty) == *short && !short.is_empty())
+        .find(|ty| ty.describe().short_name == *short && !short.is_empty())
         .ok_or_else(|| {
             ApiError::bad_request(format!("no resource type has the short name {short:?}"))
         })?;
@@ -143,24 +143,6 @@ pub(crate) fn by_kri(request: &Request<'_>, kri: &str) -> Result<Response, ApiEr
         })
         .ok_or_else(|| ApiError::not_found(TITLE))?;
     Ok(respond::json(StatusCode::OK, &document::plain(found)))
-}
-
-/// What a type is called inside a KRI; empty when its resources have none.
-pub(crate) fn short_name(ty: ResourceType) -> &'static str {
-    match ty {
-        ResourceType::Mesh => "m",
-        ResourceType::MeshGateway => "mgw",
-        ResourceType::Zone => "z",
-        ResourceType::Dataplane => "dp",
-        ResourceType::ZoneIngress => "zi",
-        ResourceType::MeshGatewayRoute
-        | ResourceType::ExternalService
-        | ResourceType::Secret
-        | ResourceType::GlobalSecret
-        | ResourceType::Config
-        | ResourceType::ZoneInsight
-        | ResourceType::DataplaneInsight => "",
-    }
 }
 
 /// `GET …/{name}/dataplanes`: the gateway Dataplanes that a MeshGateway or its route selects.

@@ -156,7 +156,7 @@ fn check_size(resource: &Resource, limit: Option<usize>) -> Result<(), ApiError>
     /// The most that the encoding adds to a label.
     const PER_LABEL: usize = 16;
     let Some(limit) = limit else { return Ok(()) };
-    if !ResourceType::DOWN.contains(&resource.key().ty()) {
+    if !resource.key().ty().describe().ways.down {
         return Ok(());
     }
     let labels = resource.labels().iter();

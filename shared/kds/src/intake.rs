@@ -205,6 +205,7 @@ impl Intake {
             key,
             labels: sent,
             spec,
+            status,
         } = incoming;
         let name = self.stored_name(key.name().as_str());
         let name = ResourceName::parse(&name)
@@ -222,13 +223,13 @@ impl Intake {
         }
         let labels = self.labels(key, sent.clone());
         let spec = self.attribute(spec.clone());
-        if current.is_some_and(|c| **c.labels() == labels && *c.spec() == spec) {
+        let created = current.map_or(now, |c| c.created());
+        let adopted =
+            Resource::new(stored_key, labels, spec, created, now).with_status(status.clone());
+        if current.is_some_and(|current| current.version() == adopted.version()) {
             return Ok(None);
         }
-        let created = current.map_or(now, |c| c.created());
-        Ok(Some(Arc::new(Resource::new(
-            stored_key, labels, spec, created, now,
-        ))))
+        Ok(Some(Arc::new(adopted)))
     }
 
     fn labels(&self, key: &Key, mut labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
@@ -431,6 +432,7 @@ mod tests {
             mesh: "default",
             labels: BTreeMap::new(),
             spec: gateway.spec().bytes().clone(),
+            status: None,
         });
         let arrived = Arrived {
             name: "edge.default".into(),
@@ -483,6 +485,7 @@ mod tests {
                 key: key(ResourceType::Dataplane, "echo"),
                 labels: BTreeMap::new(),
                 spec: Spec::parse(ResourceType::Dataplane, bytes::Bytes::new()).unwrap(),
+                status: None,
             }),
         };
         let first = delivery(
@@ -518,6 +521,7 @@ mod tests {
                 key: key(ResourceType::Dataplane, "echo"),
                 labels: BTreeMap::new(),
                 spec: Spec::encode(ResourceType::Dataplane, &spec),
+                status: None,
             }),
         };
         let east = Intake::FromZone {

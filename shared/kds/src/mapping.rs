@@ -79,7 +79,7 @@ fn travels_down(resource: &Resource, naming: Naming) -> bool {
                 !LOCAL_GLOBAL_SECRETS.contains(&name) && !name.starts_with(USER_TOKEN_KEY)
             }
         },
-        ty if ResourceType::DOWN.contains(&ty) => {
+        ty if ty.describe().ways.down => {
             resource.label(labels::ORIGIN) != Some(labels::ORIGIN_ZONE)
         }
         _ => false,
@@ -133,6 +133,7 @@ fn down(resource: &Resource, naming: Naming) -> Option<Mapped> {
         mesh: key.mesh_str(),
         labels: sent,
         spec,
+        status: None,
     });
     Some((kind, wire::stream_name(&name, key.mesh_str()), item))
 }
@@ -153,7 +154,7 @@ fn public_half(resource: &Resource) -> Option<Bytes> {
 }
 
 fn travels_up(resource: &Resource) -> bool {
-    ResourceType::UP.contains(&resource.key().ty())
+    resource.key().ty().describe().ways.up
         && resource.label(labels::KDS_SYNC) != Some("disabled")
         && resource
             .label(labels::ORIGIN)
@@ -196,6 +197,7 @@ fn up(resource: &Resource, zone: &ZoneName, naming: Naming) -> Option<Mapped> {
         mesh: key.mesh_str(),
         labels: sent,
         spec,
+        status: resource.status().map(|status| status.bytes().clone()),
     });
     Some((kind, wire::stream_name(&name, key.mesh_str()), item))
 }

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use mesh_delta::{Item, Name, Version};
-use mesh_model::{Key, MeshName, ParseNameError, Resource, ResourceName, ResourceType, Spec};
+use mesh_model::resource_type::SpecFormat;
+use mesh_model::{
+    Key, MeshName, ParseNameError, Resource, ResourceName, ResourceType, Spec, Status,
+};
 use mesh_proto::Any;
 use mesh_proto::mesh::{KumaResource, kuma_resource};
 use prost::Message as _;
@@ -39,6 +42,8 @@ pub struct Outgoing<'a> {
     pub labels: BTreeMap<String, String>,
     /// Its encoded spec after mapping.
     pub spec: Bytes,
+    /// Its status after mapping, as JSON.
+    pub status: Option<Bytes>,
 }
 
 /// Encodes a resource for the stream. The version is the SHA-256 of the encoded envelope.
@@ -51,10 +56,16 @@ pub fn encode(out: Outgoing<'_>) -> Item<Kind> {
             labels: out.labels,
         }),
         spec: Some(Any {
-            type_url: format!("{TYPE_URL_PREFIX}{}", out.ty.describe().message),
+            type_url: match out.ty.describe().spec {
+                SpecFormat::Message(message) => format!("{TYPE_URL_PREFIX}{message}"),
+                SpecFormat::Json => String::new(),
+            },
             value: out.spec,
         }),
-        status: None,
+        status: out.status.map(|value| Any {
+            type_url: String::new(),
+            value,
+        }),
     };
     let payload: Bytes = envelope.encode_to_vec().into();
     Item {
@@ -73,6 +84,7 @@ pub(crate) fn as_received(resource: &Resource) -> (Name, Version) {
         mesh,
         labels: BTreeMap::clone(resource.labels()),
         spec: resource.spec().bytes().clone(),
+        status: resource.status().map(|status| status.bytes().clone()),
     });
     (stream_name(name, mesh), item.version)
 }
@@ -86,6 +98,8 @@ pub struct Incoming {
     pub labels: BTreeMap<String, String>,
     /// Its spec, as the bytes that arrived.
     pub spec: Spec,
+    /// Its status, as the bytes that arrived; none where its type has none.
+    pub status: Option<Status>,
 }
 
 /// Why a payload is not a resource of its type.
@@ -131,6 +145,9 @@ pub enum DecodeError {
     /// The spec does not decode.
     #[error(transparent)]
     Spec(#[from] mesh_model::DecodeSpecError),
+    /// The status does not decode.
+    #[error(transparent)]
+    Status(#[from] mesh_model::DecodeStatusError),
 }
 
 /// Decodes a payload of type `ty`.
@@ -163,9 +180,9 @@ pub fn decode(ty: ResourceType, payload: Bytes) -> Result<Incoming, DecodeError>
         },
         mesh: meta.mesh.clone(),
     })?;
-    let expected = ty.describe().message;
-    let found = spec.type_url.rsplit('/').next().unwrap_or_default();
-    if found != expected {
+    if let SpecFormat::Message(expected) = ty.describe().spec
+        && spec.type_url.rsplit('/').next() != Some(expected)
+    {
         return Err(DecodeError::SpecType {
             expected,
             found: spec.type_url,
@@ -175,7 +192,16 @@ pub fn decode(ty: ResourceType, payload: Bytes) -> Result<Incoming, DecodeError>
         key,
         labels: meta.labels,
         spec: Spec::parse(ty, spec.value)?,
+        status: status(ty, envelope.status)?,
     })
+}
+
+/// The status of a resource, if its type has specs that are JSON: only such types have one in any
+/// release, and which of them do differs from release to release. No value is no status.
+fn status(ty: ResourceType, sent: Option<Any>) -> Result<Option<Status>, DecodeError> {
+    let sent = sent.filter(|any| ty.is_json() && !any.value.is_empty());
+    let status = sent.map(|any| Status::parse(any.value)).transpose()?;
+    Ok(status)
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -199,6 +225,7 @@ mod tests {
             mesh: "",
             labels: BTreeMap::new(),
             spec: Bytes::new(),
+            status: None,
         })
     }
 

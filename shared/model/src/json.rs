@@ -1,6 +1,7 @@
 //! The JSON of resources: what YAML files hold and what the admin API speaks.
 //!
-//! It is protobuf's JSON mapping in the older dialect that users' files and scripts rely on:
+//! Specs that are messages stand beside the meta fields, specs that are JSON under `spec`. Of
+//! messages it is protobuf's JSON mapping in the older dialect that users' files and scripts rely on:
 //! durations are read in Go's syntax (`1h30m`), unknown fields are skipped rather than refused,
 //! and `null` means absent. Fields that were skipped are reported, so that a caller can warn.
 //! Everything here works on message descriptors, so a new field needs no code.
@@ -10,6 +11,7 @@
 mod decode;
 mod document;
 mod encode;
+mod free;
 mod nearest;
 
 use std::fmt;
@@ -22,8 +24,8 @@ use serde_json::{Map, Value};
 pub use document::{Body, Document, META_FIELDS, Meta, parse_body, parse_document, to_document};
 pub use nearest::nearest_field;
 
-use crate::resource::Spec;
-use crate::resource_type::ResourceType;
+use crate::resource_type::{ResourceType, SpecFormat};
+use crate::spec::Spec;
 
 /// Input nests no deeper than this; nothing real comes near.
 const MAX_DEPTH: usize = 48;
@@ -66,7 +68,10 @@ pub struct Decoded {
 /// # Errors
 /// When a field has the wrong JSON type, an enum a name it does not have, or the like.
 pub fn decode_spec(ty: ResourceType, fields: &Map<String, Value>) -> Result<Decoded, JsonError> {
-    let (message, unknown) = decode::document(&descriptor(ty), fields)?;
+    let Some(descriptor) = descriptor(ty) else {
+        return free::decode(ty, fields);
+    };
+    let (message, unknown) = decode::document(&descriptor, fields)?;
     // Dynamic messages hold maps in hash order; the typed message writes them sorted.
     let spec = Spec::parse_canonical(ty, &message.encode_to_vec())
         .map_err(|_too_deep| JsonError::too_deep(String::new()))?;
@@ -75,7 +80,9 @@ pub fn decode_spec(ty: ResourceType, fields: &Map<String, Value>) -> Result<Deco
 
 /// The fields of a spec, as they stand in a document beside [`META_FIELDS`].
 pub fn encode_spec(spec: &Spec) -> Map<String, Value> {
-    let descriptor = descriptor(spec.ty());
+    let Some(descriptor) = descriptor(spec.ty()) else {
+        return free::encode(spec);
+    };
     let message = DynamicMessage::decode(descriptor.clone(), spec.bytes().as_ref())
         // Only bytes with odd unknown fields get here; without those the spec decodes.
         .or_else(|_| {
@@ -126,10 +133,13 @@ fn find(name: &str) -> Result<MessageDescriptor, JsonError> {
         })
 }
 
-fn descriptor(ty: ResourceType) -> MessageDescriptor {
-    mesh_proto::descriptors()
-        .get_message_by_name(ty.describe().message)
-        .expect("a test looks up the message of every type")
+/// The message that specs of a type are; `None` where they are JSON.
+fn descriptor(ty: ResourceType) -> Option<MessageDescriptor> {
+    let SpecFormat::Message(name) = ty.describe().spec else {
+        return None;
+    };
+    let found = mesh_proto::descriptors().get_message_by_name(name);
+    Some(found.expect("a test looks up the message of every type"))
 }
 
 impl JsonError {

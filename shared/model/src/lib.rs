@@ -3,8 +3,8 @@
 //! This crate owns the vocabulary, the JSON dialect of resources and their validation. It opens
 //! no file and knows no clock; storing resources is `mesh-store`'s, sending them `mesh-kds`'s.
 //!
-//! **Invariant:** a [`Resource`] always has a spec that decodes as the message of its type, and
-//! a mesh exactly when its type is mesh-scoped.
+//! **Invariant:** a [`Resource`] always has a spec that decodes as that of its type, and a mesh
+//! exactly when its type is mesh-scoped.
 
 #![warn(missing_docs)]
 
@@ -17,11 +17,13 @@ pub mod labels;
 pub mod name;
 pub mod resource;
 pub mod resource_type;
+pub mod spec;
 pub mod tags;
 pub mod timestamp;
 pub mod validate;
 
 pub use name::{MeshName, ParseNameError, ResourceName, ZoneName};
-pub use resource::{DecodeSpecError, Key, Labels, Resource, Spec, SpecMessage, Version};
-pub use resource_type::{Direction, ResourceType, Scope};
+pub use resource::{Key, Labels, Resource, Version};
+pub use resource_type::{ResourceType, Scope, Ways};
+pub use spec::{DecodeSpecError, DecodeStatusError, Spec, SpecMessage, Status};
 pub use timestamp::Timestamp;

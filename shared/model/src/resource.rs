@@ -1,19 +1,15 @@
-//! Resources: a key, labels, times and an encoded spec.
-//!
-//! The spec stays the bytes that arrived. Whoever needs its fields decodes it; whoever sends it
-//! on sends the same bytes, so fields that this release does not know survive.
+//! Resources: a key, labels, times, an encoded spec and, for some types, a status.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use mesh_proto::{mesh, system};
 use sha2::{Digest as _, Sha256};
 
 use crate::labels;
 use crate::name::{MeshName, ResourceName};
 use crate::resource_type::ResourceType;
+use crate::spec::{Spec, SpecMessage, Status};
 use crate::timestamp::Timestamp;
 
 /// Labels by key, shared between clones of a resource.
@@ -126,9 +122,10 @@ impl fmt::Debug for Key {
     }
 }
 
-/// The content hash of a resource's labels and spec.
+/// The content hash of a resource's labels, spec and status.
 ///
-/// Equal content has an equal version on any replica. Versions have no order.
+/// The status is part of it, so that a status that changes travels like any other change, and so
+/// that two writers of which one saw an older status do not undo each other's work. Equal content has an equal version on any replica. Versions have no order.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Version([u8; 32]);
 
@@ -152,144 +149,6 @@ impl fmt::Debug for Version {
     }
 }
 
-/// A message that is the spec of one or more resource types.
-pub trait SpecMessage: prost::Message + Default + 'static {
-    /// The types whose spec it is.
-    const TYPES: &'static [ResourceType];
-}
-
-macro_rules! spec_messages {
-    ($($message:ty: [$($ty:ident),+]);+ $(;)?) => {
-        $(impl SpecMessage for $message {
-            const TYPES: &'static [ResourceType] = &[$(ResourceType::$ty),+];
-        })+
-
-        /// Decodes `bytes` as the message of `ty`, to see whether it is one.
-        fn check(ty: ResourceType, bytes: &[u8]) -> Result<(), prost::DecodeError> {
-            match ty {
-                $($(ResourceType::$ty)|+ => <$message as prost::Message>::decode(bytes).map(drop),)+
-            }
-        }
-
-        /// Decodes `bytes` as the message of `ty` and encodes that again: fields in order, maps
-        /// sorted, unknown fields gone.
-        fn canonical(ty: ResourceType, bytes: &[u8]) -> Result<Vec<u8>, prost::DecodeError> {
-            match ty {
-                $($(ResourceType::$ty)|+ => {
-                    let message = <$message as prost::Message>::decode(bytes)?;
-                    Ok(prost::Message::encode_to_vec(&message))
-                })+
-            }
-        }
-    };
-}
-
-spec_messages! {
-    mesh::Mesh: [Mesh];
-    mesh::MeshGateway: [MeshGateway];
-    mesh::MeshGatewayRoute: [MeshGatewayRoute];
-    mesh::ExternalService: [ExternalService];
-    mesh::Dataplane: [Dataplane];
-    mesh::DataplaneInsight: [DataplaneInsight];
-    mesh::ZoneIngress: [ZoneIngress];
-    system::Secret: [Secret, GlobalSecret];
-    system::Config: [Config];
-    system::Zone: [Zone];
-    system::ZoneInsight: [ZoneInsight];
-}
-
-/// The bytes are not the message of their type.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("not an encoded {ty}")]
-pub struct DecodeSpecError {
-    /// The type whose spec was expected.
-    pub ty: ResourceType,
-    #[source]
-    source: prost::DecodeError,
-}
-
-/// An encoded spec that is known to decode as the message of its type.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Spec {
-    ty: ResourceType,
-    bytes: Bytes,
-}
-
-impl fmt::Debug for Spec {
-    /// Without its bytes: some specs hold private keys, as a Secret does, and a gateway may.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Spec({}, {} bytes)", self.ty, self.bytes.len())
-    }
-}
-
-impl Spec {
-    /// Encodes a message as the spec of type `ty`.
-    ///
-    /// # Panics
-    /// When `M` is not the message of `ty`: that is a mistake in the calling code.
-    pub fn encode<M: SpecMessage>(ty: ResourceType, message: &M) -> Self {
-        assert!(
-            M::TYPES.contains(&ty),
-            "the message is not the spec of {ty}"
-        );
-        Self {
-            ty,
-            bytes: message.encode_to_vec().into(),
-        }
-    }
-
-    /// Takes bytes that a peer or a file gave, as they are.
-    ///
-    /// # Errors
-    /// When they do not decode as the message of `ty`.
-    pub fn parse(ty: ResourceType, bytes: Bytes) -> Result<Self, DecodeSpecError> {
-        check(ty, &bytes).map_err(|source| DecodeSpecError { ty, source })?;
-        Ok(Self { ty, bytes })
-    }
-
-    /// Takes bytes in any valid encoding and keeps the canonical one: fields in order, maps
-    /// sorted, unknown fields gone.
-    ///
-    /// # Errors
-    /// When they do not decode as the message of `ty`.
-    pub fn parse_canonical(ty: ResourceType, bytes: &[u8]) -> Result<Self, DecodeSpecError> {
-        let bytes = canonical(ty, bytes).map_err(|source| DecodeSpecError { ty, source })?;
-        Ok(Self {
-            ty,
-            bytes: bytes.into(),
-        })
-    }
-
-    /// The same spec in its canonical encoding; see [`Self::parse_canonical`].
-    pub fn to_canonical(&self) -> Self {
-        Self::parse_canonical(self.ty, &self.bytes)
-            .expect("a Spec was decoded once when it was made")
-    }
-
-    /// The type whose spec this is.
-    pub fn ty(&self) -> ResourceType {
-        self.ty
-    }
-
-    /// The encoded message.
-    pub fn bytes(&self) -> &Bytes {
-        &self.bytes
-    }
-
-    /// The decoded message.
-    ///
-    /// # Panics
-    /// When `M` is not the message of this spec's type: that is a mistake in the calling code.
-    pub fn decode<M: SpecMessage>(&self) -> M {
-        assert!(
-            M::TYPES.contains(&self.ty),
-            "the message is not the spec of {}",
-            self.ty
-        );
-        M::decode(self.bytes.as_ref()).expect("a Spec was decoded once when it was made")
-    }
-}
-
 /// One named, typed, labelled item with a spec; immutable and cheap to clone behind an `Arc`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resource {
@@ -298,11 +157,12 @@ pub struct Resource {
     created: Timestamp,
     modified: Timestamp,
     spec: Spec,
+    status: Option<Status>,
     version: Version,
 }
 
 impl Resource {
-    /// A resource; its version is computed here, once.
+    /// A resource without a status; its version is computed here, once.
     ///
     /// # Panics
     /// When key and spec differ in type: that is a mistake in the calling code.
@@ -314,15 +174,26 @@ impl Resource {
         modified: Timestamp,
     ) -> Self {
         assert_eq!(key.ty(), spec.ty(), "key and spec of one resource");
-        let version = content_version(&labels, spec.bytes());
+        let version = content_version(&labels, &spec, None);
         Self {
             key,
             labels: Arc::new(labels),
             created,
             modified,
             spec,
+            status: None,
             version,
         }
+    }
+
+    /// The same resource with this status.
+    #[must_use]
+    pub fn with_status(mut self, status: Option<Status>) -> Self {
+        if self.status != status {
+            self.version = content_version(&self.labels, &self.spec, status.as_ref());
+            self.status = status;
+        }
+        self
     }
 
     /// What identifies it.
@@ -369,13 +240,22 @@ impl Resource {
         self.spec.decode()
     }
 
-    /// The hash of labels and spec.
+    /// What control planes say of it beside the spec; only for types that have one.
+    pub fn status(&self) -> Option<&Status> {
+        self.status.as_ref()
+    }
+
+    /// The hash of labels, spec and status.
     pub fn version(&self) -> Version {
         self.version
     }
 }
 
-fn content_version(labels: &BTreeMap<String, String>, spec: &[u8]) -> Version {
+fn content_version(
+    labels: &BTreeMap<String, String>,
+    spec: &Spec,
+    status: Option<&Status>,
+) -> Version {
     let mut hasher = Sha256::new();
     // Lengths keep "a"+"bc" and "ab"+"c" apart.
     for text in labels.iter().flat_map(|(k, v)| [k, v]) {
@@ -383,12 +263,19 @@ fn content_version(labels: &BTreeMap<String, String>, spec: &[u8]) -> Version {
         hasher.update(text);
     }
     hasher.update(u64::MAX.to_le_bytes());
-    hasher.update(spec);
+    hasher.update(spec.bytes());
+    if let Some(status) = status {
+        // The length of the spec, behind it, and the status differ from a longer spec.
+        hasher.update((spec.bytes().len() as u64).to_le_bytes());
+        hasher.update(status.bytes());
+    }
     Version(hasher.finalize().into())
 }
 
 #[cfg(test)]
 mod tests {
+    use mesh_proto::mesh;
+
     use super::*;
 
     fn gateway(labels: &[(&str, &str)]) -> Resource {
@@ -420,16 +307,14 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_message_are_refused() {
-        assert!(Spec::parse(ResourceType::Mesh, Bytes::from_static(b"\xff\xff")).is_err());
-    }
-
-    #[test]
-    fn unknown_fields_survive_because_the_bytes_are_kept() {
-        // Field 1000, varint 7.
-        let bytes = Bytes::from_static(&[0xc0, 0x3e, 0x07]);
-        let spec = Spec::parse(ResourceType::Mesh, bytes.clone()).unwrap();
-        assert_eq!(spec.bytes(), &bytes);
+    fn a_status_is_part_of_the_version_and_may_go_again() {
+        let status = |text: &'static str| Some(Status::parse(text.as_bytes().into()).unwrap());
+        let plain = gateway(&[]);
+        let with = plain.clone().with_status(status("{}"));
+        assert_ne!(with.version(), plain.version());
+        let other = with.clone().with_status(status(r#"{"a":1}"#));
+        assert_ne!(other.version(), with.version());
+        assert_eq!(other.with_status(None), plain);
     }
 
     #[test]

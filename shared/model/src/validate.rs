@@ -23,8 +23,8 @@ use std::fmt;
 
 pub use meta::{labels, new_mesh_name, new_name, url_agrees};
 
-use crate::resource::Spec;
 use crate::resource_type::ResourceType;
+use crate::spec::Spec;
 
 /// One rule that a resource breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,12 +66,8 @@ pub fn spec(ty: ResourceType, spec: &Spec) -> Vec<Violation> {
         ResourceType::ExternalService => external_service::check(&spec.decode(), &mut found),
         ResourceType::Dataplane => dataplane::check(&spec.decode(), &mut found),
         ResourceType::ZoneIngress => zone_ingress::check(&spec.decode(), &mut found),
-        ResourceType::Secret
-        | ResourceType::GlobalSecret
-        | ResourceType::Config
-        | ResourceType::Zone
-        | ResourceType::ZoneInsight
-        | ResourceType::DataplaneInsight => {}
+        // What has no meaning here yet: that it can be read is all that is asked of it.
+        _ => {}
     }
     found.0
 }

@@ -123,6 +123,7 @@ mod tests {
                         config: id.to_owned(),
                     },
                 ),
+                status: None,
             }),
         });
         Delivery {

@@ -9,8 +9,9 @@ use time::format_description::well_known::Rfc3339;
 use super::decode::describe;
 use super::{JsonError, decode_spec, encode_spec};
 use crate::labels;
-use crate::resource::{Resource, Spec};
+use crate::resource::Resource;
 use crate::resource_type::ResourceType;
+use crate::spec::Spec;
 
 /// Fields of a document that are not fields of its spec.
 ///
@@ -118,7 +119,8 @@ pub fn parse_body(ty: ResourceType, value: &Value) -> Result<Body, JsonError> {
     })
 }
 
-/// The document of a resource: `type`, `mesh`, `name`, times, `labels`, `kri`, then the spec.
+/// The document of a resource: `type`, `mesh`, `name`, times, `labels`, `kri`, then the spec and
+/// the status.
 pub fn to_document(resource: &Resource) -> Map<String, Value> {
     let key = resource.key();
     let mut document = Map::new();
@@ -142,26 +144,19 @@ pub fn to_document(resource: &Resource) -> Map<String, Value> {
         put("kri", kri.into());
     }
     document.extend(encode_spec(resource.spec()));
+    if let Some(status) = resource.status() {
+        document.insert("status".to_owned(), status.json().into());
+    }
     document
 }
 
 /// The resource's identifier across zones:
 /// `kri_<short type>_<mesh>_<zone>_<namespace>_<display name>_`, where any part may be empty.
 fn kri(resource: &Resource) -> Option<String> {
-    let short = match resource.key().ty() {
-        ResourceType::Mesh => "m",
-        ResourceType::MeshGateway => "mgw",
-        ResourceType::Dataplane => "dp",
-        ResourceType::Zone => "z",
-        ResourceType::ZoneIngress => "zi",
-        ResourceType::MeshGatewayRoute
-        | ResourceType::ExternalService
-        | ResourceType::Secret
-        | ResourceType::GlobalSecret
-        | ResourceType::Config
-        | ResourceType::ZoneInsight
-        | ResourceType::DataplaneInsight => return None,
-    };
+    let short = resource.key().ty().describe().short_name;
+    if short.is_empty() {
+        return None;
+    }
     let label = |key| resource.label(key).unwrap_or_default();
     Some(format!(
         "kri_{short}_{}_{}_{}_{}_",

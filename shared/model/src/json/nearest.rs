@@ -3,6 +3,7 @@
 use prost_reflect::{Kind, MessageDescriptor};
 
 use super::META_FIELDS;
+use super::free::SPEC;
 use crate::resource_type::ResourceType;
 
 /// The field that a skipped one (see [`super::Decoded::unknown`]) was probably meant to be: the
@@ -11,24 +12,40 @@ use crate::resource_type::ResourceType;
 pub fn nearest_field(ty: ResourceType, path: &str) -> Option<String> {
     let mut steps = field_names(path);
     let name = steps.pop()?;
-    let root = super::descriptor(ty);
+    let Some(root) = super::descriptor(ty) else {
+        return Some(nearest_beside_spec(&name));
+    };
     let mut message = root.clone();
     for step in &steps {
         message = child(&message, step)?;
     }
     let meta = META_FIELDS.iter().filter(|_| steps.is_empty());
-    let wanted = name.to_lowercase();
-    message
+    let siblings = message
         .fields()
         .map(|field| field.json_name().to_owned())
-        .chain(meta.map(|field| (*field).to_owned()))
+        .chain(meta.map(|field| (*field).to_owned()));
+    most_like(&name, siblings)
+        .or_else(|| elsewhere(&root, &name, 6).filter(|place| *place != plain(&steps, &name)))
+}
+
+/// The one of `fields` that `name` was probably meant to be.
+fn most_like(name: &str, fields: impl Iterator<Item = String>) -> Option<String> {
+    let wanted = name.to_lowercase();
+    fields
         // Both spellings of one field, or two fields of a oneof: nothing is misspelt.
-        .filter(|field| *field != name)
+        .filter(|field| field != name)
         .map(|field| (strsim::jaro_winkler(&wanted, &field.to_lowercase()), field))
         .filter(|(likeness, _)| *likeness > 0.84)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, field)| field)
-        .or_else(|| elsewhere(&root, &name, 6).filter(|place| *place != plain(&steps, &name)))
+}
+
+/// What a field beside a spec that is JSON was probably meant to be: a field of that spec, unless
+/// it looks like one that belongs there.
+fn nearest_beside_spec(name: &str) -> String {
+    let known = META_FIELDS.iter().chain([&SPEC]);
+    most_like(name, known.map(|field| (*field).to_owned()))
+        .unwrap_or_else(|| format!("{SPEC}.{name}"))
 }
 
 /// The shortest path from `message` to a field called `name`, at most `depth` messages down.

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use mesh_model::{Key, MeshName, Resource, ResourceName, ResourceType, Spec, Timestamp};
+use mesh_model::{Key, MeshName, Resource, ResourceName, ResourceType, Spec, Status, Timestamp};
 use prost::Message as _;
 
 use crate::Revision;
@@ -52,6 +52,9 @@ struct ResourceRecord {
     /// was never completed.
     #[prost(uint64, tag = "5")]
     revision: u64,
+    /// JSON; empty where there is no status.
+    #[prost(bytes = "bytes", tag = "6")]
+    status: Bytes,
 }
 
 /// What a key turns out to be.
@@ -102,6 +105,10 @@ pub(super) fn encode(resource: &Resource, revision: Revision) -> Vec<(Vec<u8>, V
         modified_unix_nanos: resource.modified().unix_nanos(),
         spec: resource.spec().bytes().clone(),
         revision: revision.0,
+        status: resource
+            .status()
+            .map(|status| status.bytes().clone())
+            .unwrap_or_default(),
     }
     .encode_length_delimited_to_vec();
     let key = encode_key(resource.key());
@@ -119,8 +126,9 @@ pub(super) fn encode(resource: &Resource, revision: Revision) -> Vec<(Vec<u8>, V
 pub(super) fn may_have_pieces(resource: &Resource) -> bool {
     let labels = resource.labels();
     let labels: usize = labels.iter().map(|(k, v)| k.len() + v.len() + 16).sum();
+    let status = resource.status().map_or(0, |status| status.bytes().len());
     // Generous, for what else a record of any release may hold.
-    resource.spec().bytes().len() + labels > PIECE / 2
+    resource.spec().bytes().len() + status + labels > PIECE / 2
 }
 
 /// Reads a key.
@@ -164,13 +172,18 @@ pub(super) fn decode_len(first: &[u8]) -> Result<usize, DecodeError> {
 pub(super) fn decode(key: Key, value: &[u8]) -> Result<(Resource, Revision), DecodeError> {
     let record = ResourceRecord::decode_length_delimited(value)?;
     let spec = Spec::parse(key.ty(), record.spec)?;
+    let status = Some(record.status)
+        .filter(|bytes| !bytes.is_empty())
+        .map(Status::parse)
+        .transpose()?;
     let resource = Resource::new(
         key,
         record.labels,
         spec,
         Timestamp::from_unix_nanos(record.created_unix_nanos),
         Timestamp::from_unix_nanos(record.modified_unix_nanos),
-    );
+    )
+    .with_status(status);
     Ok((resource, Revision(record.revision)))
 }
 
@@ -178,15 +191,25 @@ pub(super) fn decode(key: Key, value: &[u8]) -> Result<(Resource, Revision), Dec
 mod tests {
     use super::*;
 
+    /// The least that is a spec.
+    fn spec(ty: ResourceType) -> Spec {
+        let least: &[u8] = if ty.is_json() { b"{}" } else { b"" };
+        Spec::parse(ty, Bytes::from_static(least)).unwrap()
+    }
+
     fn resource(key: Key, label: &str) -> Resource {
         let labels = [("kuma.io/origin", "zone"), ("env", label)];
         Resource::new(
             key.clone(),
             labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
-            Spec::parse(key.ty(), Bytes::new()).unwrap(),
+            spec(key.ty()),
             Timestamp::from_unix_nanos(-1),
             Timestamp::from_unix_nanos(i64::MAX),
         )
+        .with_status(key.ty().describe().has_status.then(|| {
+            let status = format!("{{\"tls\": {{}}, \"n\": {label:?}}}");
+            Status::parse(status.into()).unwrap()
+        }))
     }
 
     #[test]

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use crate::json::{Meta, parse_body, parse_document, to_document};
 use crate::name::{MeshName, ResourceName};
-use crate::resource::{Key, Resource, Spec};
+use crate::resource::{Key, Resource};
 use crate::resource_type::ResourceType;
+use crate::spec::Spec;
 use crate::timestamp::Timestamp;
 
 fn resource(ty: ResourceType, labels: &[(&str, &str)], spec: Spec) -> Resource {

@@ -3,8 +3,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::json::{decode_spec, encode_spec, nearest_field, parse_body};
-use crate::resource::Spec;
 use crate::resource_type::ResourceType;
+use crate::spec::Spec;
 
 /// JSON that is likely to hit fields: keys are drawn from names that exist.
 fn any_json() -> impl Strategy<Value = Value> {
