@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use mesh_harness::process::Process;
-use mesh_harness::{Api, Backend, envoy, eventually};
+use mesh_harness::{Api, Backend, ZONE_TOKEN, envoy, eventually};
 use mesh_runtime::health;
 use mesh_runtime::tls::{self, Trust};
 use serde_json::Value;
@@ -77,6 +77,7 @@ impl Fleet {
                 format!("grpcs://localhost:{kds}"),
             ),
             pair("KUMA_MULTIZONE_ZONE_KDS_ROOT_CA_FILE", ca.display()),
+            pair(ZONE_TOKEN, api.zone_token(ZONE).await?),
             pair("KUMA_DP_SERVER_PORT", data_plane),
         ]);
         environment.extend(settings.iter().map(|(name, value)| pair(name, value)));

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use mesh_kds::client::{self, Client, Target};
+use mesh_kds::client::{self, Client, Target, Token};
 use mesh_kds::peer::{NodeInfo, own_features};
 use mesh_model::{Key, MeshName, ResourceName, ResourceType, ZoneName};
 use mesh_runtime::backoff::Backoff;
@@ -57,6 +57,7 @@ impl Zone {
             }
         };
         let tls = tls::client_config(&Trust::Ca(global.ca()?), &[tls::ALPN_H2])?;
+        let token = global.admin().zone_token(&name).await?;
         let client = Client::new(client::Config {
             zone: ZoneName::parse(&name).context("a name")?,
             target: Target {
@@ -74,7 +75,8 @@ impl Zone {
             store_id: store.id().0,
             store: Arc::clone(&store),
             metrics: mesh_kds::Metrics::default(),
-        });
+        })
+        .with_token(Token::Inline(token.into()));
         let (trigger, shutdown) = shutdown::channel();
         let task = tokio::spawn(async move {
             client.run(Backoff::reconnect(), shutdown).await;

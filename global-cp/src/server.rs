@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use mesh_api::{Context, Links, Metrics, Mode, Settings};
-use mesh_kds::server::ZoneAuth;
 use mesh_model::{ResourceType, ZoneName};
 use mesh_runtime::config::Config;
 use mesh_runtime::serve::{self, Options};
 use mesh_runtime::shutdown::{self, Shutdown, Trigger};
 use mesh_runtime::{clock, diagnostics, instance, tls};
 use mesh_store::{Change, SharedStore};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 
@@ -81,6 +81,7 @@ impl GlobalCp {
         let mut tasks = JoinSet::new();
         let kds = &config.multizone.global.kds;
         let kds_metrics = mesh_kds::Metrics::default();
+        let turned_away = Counter::default();
         let sync = Sync::start(
             sync::Settings {
                 store: Arc::clone(&store),
@@ -91,8 +92,8 @@ impl GlobalCp {
                 subscription_limit: usize::try_from(config.metrics.zone.subscription_limit)?,
                 flush_interval: kds.zone_insight_flush_interval,
                 metrics: kds_metrics.clone(),
-                // Until every zone of the lab and the tests has a token.
-                auth: ZoneAuth::Off,
+                auth: sync::auth_of(kds),
+                turned_away: turned_away.clone(),
             },
             &mut tasks,
             shutdown.clone(),
@@ -116,6 +117,11 @@ impl GlobalCp {
         let mut registry = Registry::default();
         metrics.register(&mut registry);
         kds_metrics.register(&mut registry);
+        registry.register(
+            "kds_connections_turned_away",
+            "Connections closed because no call was let in in time, or too many from one address",
+            turned_away,
+        );
         mesh_store::register_metrics(&mut registry, Arc::clone(&store), disk);
         let router = mesh_api::router(context(&config, Arc::clone(&store), metrics, links));
         if let Some(listener) = listeners.http {
@@ -131,6 +137,7 @@ impl GlobalCp {
         }
         if let (Some(listener), Some(identity)) = (listeners.https, identities.api) {
             let tls = Some(tls::server_config(&identity));
+            tasks.spawn(identity.follow(shutdown.clone(), |_| ()));
             let options = Options::default();
             tasks.spawn(serve::serve(
                 listener,

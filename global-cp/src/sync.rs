@@ -9,12 +9,14 @@ use std::time::Duration;
 use mesh_api::Links;
 use mesh_kds::LinkStatus;
 use mesh_kds::peer::{CpVersion, NodeInfo, own_features};
-use mesh_kds::server::{Config, Server, ZoneAuth};
+use mesh_kds::server::{Config, Exempt, Server, ZoneAuth};
 use mesh_model::ZoneName;
-use mesh_runtime::serve::{self, Options};
+use mesh_runtime::config::{GlobalKds, ZoneAuthentication};
+use mesh_runtime::serve::{self, Options, Strangers};
 use mesh_runtime::shutdown::Shutdown;
 use mesh_runtime::{tls, version};
 use mesh_store::SharedStore;
+use prometheus_client::metrics::counter::Counter;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -41,6 +43,58 @@ pub(crate) struct Settings {
     pub(crate) metrics: mesh_kds::Metrics,
     /// Who may speak for a zone.
     pub(crate) auth: ZoneAuth,
+    /// Counts connections that were closed because nobody said in time, or on too many, which zone
+    /// it is.
+    pub(crate) turned_away: Counter,
+}
+
+/// How long a connection may take until one of its calls is let in, TLS included.
+const STRANGER: Duration = Duration::from_secs(10);
+/// How many connections that have not come so far one address may have. Zones behind one address
+/// that all come back at once, after a restart of the global, take a place each for a moment.
+const STRANGERS: usize = 256;
+/// A zone has seven or eight calls.
+const CALLS: u32 = 32;
+/// The metadata of a call is the size of a zone token, and a little more.
+const LARGEST_METADATA: u32 = 16 << 10;
+
+/// What peers may take of this server before it knows who they are, and after.
+fn options(turned_away: Counter) -> Options {
+    Options {
+        handshake_timeout: STRANGER / 2,
+        max_header_bytes: LARGEST_METADATA,
+        max_concurrent_streams: CALLS,
+        strangers: Some(Strangers {
+            deadline: STRANGER,
+            per_address: STRANGERS,
+            turned_away,
+        }),
+        ..Options::default()
+    }
+}
+
+/// What the configuration asks of zones.
+pub(crate) fn auth_of(kds: &GlobalKds) -> ZoneAuth {
+    match kds.auth.type_ {
+        ZoneAuthentication::None => {
+            tracing::warn!(
+                "zones need no token: who reaches the port speaks for any zone \
+                 (multizone.global.kds.auth.type)"
+            );
+            ZoneAuth::Off
+        }
+        ZoneAuthentication::CpToken => {
+            let listed = &kds.allow_unauthenticated_zones;
+            let exempt = if listed.iter().any(|name| name == "*") {
+                Exempt::All
+            } else {
+                // The configuration is valid: each is a zone's name.
+                let names = listed.iter().filter_map(|name| ZoneName::parse(name).ok());
+                Exempt::Named(names.collect())
+            };
+            ZoneAuth::Token { exempt }
+        }
+    }
 }
 
 /// The running server.
@@ -70,6 +124,7 @@ impl Sync {
             flush_interval,
             metrics,
             auth,
+            turned_away,
         } = settings;
         let address = listener.local_addr()?;
         let book = Arc::new(ZoneBook::new(
@@ -103,12 +158,15 @@ impl Sync {
         };
         let server = Server::new(config, shutdown.clone());
         let router = server.routes().into_axum_router();
-        let tls = tls.as_ref().map(tls::server_config);
+        let server_tls = tls.as_ref().map(tls::server_config);
+        if let Some(identity) = tls {
+            tasks.spawn(identity.follow(shutdown.clone(), |_| ()));
+        }
         tasks.spawn(serve::serve(
             listener,
-            tls,
+            server_tls,
             router,
-            Options::default(),
+            options(turned_away),
             shutdown.clone(),
         ));
         // The last word of a stream is written before the book is closed.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use mesh_api::{Context as ApiContext, Links, Metrics, Mode, Settings as ApiSettings};
 use mesh_kds::LinkStatus;
-use mesh_kds::client::{self, Client, State, Target};
+use mesh_kds::client::{self, Client, State, Target, Token};
 use mesh_kds::peer::{CpVersion, NodeInfo, own_features};
 use mesh_model::ZoneName;
 use mesh_runtime::backoff::Backoff;
@@ -320,7 +320,7 @@ impl Starting {
         let tls = address.is_tls().then(|| global_tls(settings)).transpose()?;
         let metrics = mesh_kds::Metrics::default();
         metrics.register(registry);
-        let client = Arc::new(Client::new(client::Config {
+        let client = Client::new(client::Config {
             metrics,
             zone: self.zone.clone(),
             target: Target {
@@ -344,7 +344,11 @@ impl Starting {
                 instance_id: self.instance_id.clone(),
                 store_id: None,
             },
-        }));
+        });
+        let client = Arc::new(match zone_token(settings) {
+            Some(token) => client.with_token(token),
+            None => client,
+        });
         let state = client.state();
         let asked = Arc::clone(&client);
         let links = Links::new(move || {
@@ -461,6 +465,27 @@ fn identity(files: Option<(&Path, &Path)>, work_dir: &Path) -> anyhow::Result<Id
         Some((certificate, key)) => Identity::load(certificate, key)?,
         None => Identity::load_or_create(work_dir)?,
     })
+}
+
+/// How the zone shows the global who it is.
+fn zone_token(settings: &mesh_runtime::config::Zone) -> Option<Token> {
+    let auth = &settings.kds.auth;
+    let token = match &auth.cp_token_path {
+        Some(path) => Token::File(path.clone()),
+        None if auth.cp_token_inline.is_empty() => return None,
+        None => Token::Inline(auth.cp_token_inline.clone()),
+    };
+    if settings
+        .global_address
+        .as_ref()
+        .is_some_and(|at| !at.is_tls())
+    {
+        tracing::warn!(
+            "the zone token travels in the clear: whoever listens can speak for this zone; use \
+             grpcs:// in multizone.zone.globalAddress"
+        );
+    }
+    Some(token)
 }
 
 fn global_tls(settings: &mesh_runtime::config::Zone) -> anyhow::Result<Arc<rustls::ClientConfig>> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use futures_util::future::try_join_all;
 use mesh_model::ResourceType;
-use mesh_runtime::health;
+use mesh_runtime::{health, whole_file};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -46,7 +46,8 @@ impl Fleet<'_> {
         self.write_examples()?;
         self.start_global(processes).await?;
         for zone in &self.plan.zones {
-            processes.start(self.zone_program(zone)?)?;
+            let token = self.zone_token(zone).await?;
+            processes.start(self.zone_program(zone, &token)?)?;
         }
         try_join_all(self.plan.zones.iter().map(|zone| self.zone_is_ready(zone))).await?;
         for zone in &self.plan.zones {
@@ -111,7 +112,18 @@ impl Fleet<'_> {
         Ok(())
     }
 
-    fn zone_program(&self, zone: &Zone) -> anyhow::Result<Program> {
+    /// The file with the token by which the global knows the zone.
+    async fn zone_token(&self, zone: &Zone) -> anyhow::Result<PathBuf> {
+        let server = server(&self.plan.global_api())?;
+        let request = json!({ "zone": zone.name, "scope": ["cp"] });
+        let token = server.post("/tokens/zone", &request).await?;
+        let file = self.folder(&zone.name)?.join("zone-token");
+        whole_file::replace(&file, token.as_bytes(), 0o600)
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        Ok(file)
+    }
+
+    fn zone_program(&self, zone: &Zone, token: &Path) -> anyhow::Result<Program> {
         let work_dir = self.folder(&zone.name)?;
         let global_ca = self.work_dir.join("global/kuma-cp.crt");
         let global = format!("grpcs://localhost:{}", self.plan.global.kds);
@@ -133,6 +145,10 @@ impl Fleet<'_> {
                 (
                     "KUMA_MULTIZONE_ZONE_KDS_ROOT_CA_FILE",
                     global_ca.display().to_string(),
+                ),
+                (
+                    "KUMA_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_PATH",
+                    token.display().to_string(),
                 ),
             ],
             log: self.log(&zone.name),

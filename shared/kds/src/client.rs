@@ -5,6 +5,7 @@
 
 mod connect;
 mod gate;
+mod token;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -29,6 +30,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::codec::CompressionEncoding;
+use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request};
 use uuid::Uuid;
@@ -36,11 +38,12 @@ use uuid::Uuid;
 pub use self::connect::{ConnectError, Dial, Io, Target, Tcp};
 pub use self::gate::known_cluster_id;
 use self::gate::{ClusterGate, followed, followed_store};
+pub use self::token::{Token, TokenError};
 use crate::intake::Intake;
 use crate::kind::Kind;
 use crate::mapping::Mapping;
 use crate::metrics::Metrics;
-use crate::peer::{Abilities, Introduction, Naming, NodeInfo};
+use crate::peer::{self, Abilities, Introduction, Naming, NodeInfo};
 use crate::projection::{Projection, largest_item};
 use crate::pulse::{self, LinkStatus, Pulse, Repairs};
 use crate::stream::receive::{Applied, Memory, Receiving};
@@ -115,6 +118,8 @@ struct Session {
     global: watch::Sender<Option<Global>>,
     /// Names the connection.
     id: Uuid,
+    /// The zone's token, which every call brings.
+    authorization: Option<AsciiMetadataValue>,
     pulse: Arc<Pulse>,
 }
 
@@ -129,6 +134,7 @@ struct Global {
 #[derive(Debug)]
 pub struct Client {
     config: Config,
+    token: Option<Token>,
     dial: Arc<dyn Dial>,
     state: watch::Sender<State>,
     /// What was said since the last good connection.
@@ -158,6 +164,7 @@ impl Client {
             told: Mutex::default(),
             repairs: Arc::default(),
             pulse: Mutex::default(),
+            token: None,
             dial: Arc::new(Tcp),
             config,
         }
@@ -167,6 +174,13 @@ impl Client {
     #[must_use]
     pub fn dialling(self, dial: Arc<dyn Dial>) -> Self {
         Self { dial, ..self }
+    }
+
+    /// The same client, which shows the global a token.
+    #[must_use]
+    pub fn with_token(self, token: Token) -> Self {
+        let token = Some(token);
+        Self { token, ..self }
     }
 
     /// Where the connection stands, now and later.
@@ -235,6 +249,17 @@ impl Client {
 
     /// One connection, from dialling to its end.
     async fn session(&self) -> State {
+        let authorization = match &self.token {
+            None => None,
+            Some(token) => match token.to_metadata().await {
+                Ok(value) => Some(value),
+                Err(error) => {
+                    return State::Cut {
+                        reason: chain(&error),
+                    };
+                }
+            },
+        };
         let channel = match connect::connect(&self.config.target, &self.dial).await {
             Ok(channel) => channel,
             Err(error) => {
@@ -249,6 +274,7 @@ impl Client {
             lists_rejections: AtomicBool::new(false),
             global: watch::Sender::default(),
             id: Uuid::new_v4(),
+            authorization,
             pulse: Arc::new(Pulse::new(
                 pulse::End::Zone,
                 self.config.zone.to_string(),
@@ -288,6 +314,10 @@ impl Client {
         };
         let mut request = Request::new(message);
         introduction.write(request.metadata_mut());
+        if let Some(authorization) = &session.authorization {
+            let metadata = request.metadata_mut();
+            metadata.insert(peer::AUTHORIZATION, authorization.clone());
+        }
         request
     }
 

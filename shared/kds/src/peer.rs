@@ -24,6 +24,9 @@ pub const STORE_ID: &str = "meridian-store-id";
 /// gRPC metadata of ours: the largest message, in bytes, that the zone takes on a down stream.
 pub const MAX_MESSAGE: &str = "meridian-max-message";
 
+/// gRPC metadata: the zone token, with or without `Bearer` before it.
+pub const AUTHORIZATION: &str = "authorization";
+
 /// gRPC metadata of ours: names one connection, so that its calls are known to belong together.
 pub const SESSION: &str = "meridian-session";
 
@@ -182,7 +185,7 @@ impl ZonePeer {
             store_id: text(STORE_ID).and_then(|id| Uuid::parse_str(&id).ok()),
             session: text(SESSION).and_then(|id| Uuid::parse_str(&id).ok()),
             max_message: text(MAX_MESSAGE).and_then(|size| size.parse().ok()),
-            has_token: metadata.get_all("authorization").iter().count() == 1,
+            has_token: metadata.get_all(AUTHORIZATION).iter().count() == 1,
         })
     }
 }

@@ -105,11 +105,22 @@ impl Api {
     /// When it is refused, such as before the mesh's signing key is there.
     pub async fn dataplane_token(&self, mesh: &str, name: &str) -> anyhow::Result<String> {
         let body = serde_json::json!({"mesh": mesh, "name": name, "type": "dataplane", "tags": {}});
-        let (status, token) = self
-            .send(Method::POST, "/tokens/dataplane", Some(&body))
-            .await?;
+        self.token("/tokens/dataplane", &body).await
+    }
+
+    /// A token with which the control plane of a zone connects to this one, the global.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn zone_token(&self, zone: &str) -> anyhow::Result<String> {
+        let body = serde_json::json!({"zone": zone, "scope": ["cp"]});
+        self.token("/tokens/zone", &body).await
+    }
+
+    async fn token(&self, path: &str, body: &Value) -> anyhow::Result<String> {
+        let (status, token) = self.send(Method::POST, path, Some(body)).await?;
         if status != 200 {
-            bail!("POST /tokens/dataplane: {status} {token}");
+            bail!("POST {path}: {status} {token}");
         }
         Ok(token)
     }

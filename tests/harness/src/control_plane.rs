@@ -57,6 +57,12 @@ impl ControlPlane {
             ),
             ("KUMA_DP_SERVER_PORT", port.to_string()),
         ];
+        let token = match global.issuer() {
+            Some(issuer) => Some(issuer.zone_token(name).await?),
+            None => None,
+        };
+        let token = token.map(|token| (crate::fleet::ZONE_TOKEN, token));
+        let zone = zone.into_iter().chain(token);
         let mut zone = Self::prepare("zone-cp", port, zone)?;
         zone.start().await?;
         crate::fleet::has_mesh(&zone.api).await;
@@ -152,6 +158,10 @@ impl ControlPlane {
 }
 
 impl Upstream for ControlPlane {
+    fn issuer(&self) -> Option<&Api> {
+        Some(&self.api)
+    }
+
     fn kds(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }

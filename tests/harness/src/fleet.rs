@@ -11,6 +11,7 @@ use mesh_kds::client::State;
 use mesh_runtime::config::{self, Config, Kind};
 use mesh_runtime::shutdown::{self, Trigger};
 use mesh_store::SharedStore;
+use reqwest::Method;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -39,8 +40,15 @@ pub(crate) fn base_environment(work_dir: &Path) -> Environment {
     .into()
 }
 
+/// The variable with which a zone is given its token.
+pub const ZONE_TOKEN: &str = "KUMA_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_INLINE";
+
 /// Where zones connect: a global control plane, in this process or another.
 pub trait Upstream {
+    /// The admin API that issues tokens for zones; none where zones need none.
+    fn issuer(&self) -> Option<&Api> {
+        None
+    }
     /// Its address.
     fn kds(&self) -> SocketAddr;
     /// The file with the CA of its certificate.
@@ -103,6 +111,21 @@ impl Global {
     /// The file with the CA of its certificate.
     pub fn ca_file(&self) -> PathBuf {
         self.work_dir.path().join("kuma-cp.crt")
+    }
+
+    /// What it counts, in the text form of Prometheus.
+    ///
+    /// # Errors
+    /// When it does not say.
+    ///
+    /// # Panics
+    /// Never: it runs until it is stopped.
+    pub async fn metrics(&self) -> anyhow::Result<String> {
+        let addresses = self.running.as_ref().expect("it runs").addresses();
+        let port = addresses.diagnostics.port();
+        let diagnostics = Api::new(format!("http://127.0.0.1:{port}"));
+        let (_, text) = diagnostics.send(Method::GET, "/metrics", None).await?;
+        Ok(text)
     }
 
     /// Its resources.
@@ -218,6 +241,16 @@ impl Zone {
             ),
         ];
         environment.extend(zone.map(|(name, value)| (name.to_owned(), value)));
+        let has_token = options
+            .environment
+            .keys()
+            .any(|name| name.contains("_KDS_AUTH_CP_TOKEN_"));
+        if let Some(issuer) = global.issuer()
+            && !has_token
+        {
+            let token = issuer.zone_token(name).await?;
+            environment.insert(ZONE_TOKEN.to_owned(), token);
+        }
         environment.extend(options.environment);
         Self::start_in(work_dir, name, environment).await
     }
@@ -301,6 +334,10 @@ pub(crate) async fn has_mesh(zone: &Api) {
 }
 
 impl Upstream for Global {
+    fn issuer(&self) -> Option<&Api> {
+        Some(&self.api)
+    }
+
     fn kds(&self) -> SocketAddr {
         self.kds
     }

@@ -19,7 +19,9 @@ pub use api::Api;
 pub use backend::{Backend, COUNTED_HEADER};
 pub use certificate::{Certificate, Key, secret};
 pub use control_plane::ControlPlane;
-pub use fleet::{Environment, Global, StoppedGlobal, StoppedZone, Upstream, Zone, ZoneOptions};
+pub use fleet::{
+    Environment, Global, StoppedGlobal, StoppedZone, Upstream, ZONE_TOKEN, Zone, ZoneOptions,
+};
 pub use gateway::{Agent, DataPlane, Gateway, envoy};
 pub use load::{Load, Tally};
 pub use ports::free_port;

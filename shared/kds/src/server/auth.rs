@@ -14,8 +14,7 @@ use mesh_store::Snapshot;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
-/// gRPC metadata: the zone token, with or without `Bearer` before it.
-pub(crate) const AUTHORIZATION: &str = "authorization";
+use crate::peer::AUTHORIZATION;
 
 /// What is asked of zones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use mesh_harness::{ControlPlane, Global, Upstream, Zone, ZoneOptions, eventually, free_port};
+use mesh_harness::{
+    Api, ControlPlane, Global, Upstream, ZONE_TOKEN, Zone, ZoneOptions, eventually, free_port,
+};
 use mesh_kds::client::State;
 use serde_json::{Value, json};
 
@@ -39,6 +41,7 @@ fn reason(state: &State) -> String {
 struct Elsewhere {
     kds: std::net::SocketAddr,
     ca: PathBuf,
+    issuer: Option<Api>,
 }
 
 impl Upstream for Elsewhere {
@@ -48,6 +51,10 @@ impl Upstream for Elsewhere {
 
     fn ca_file(&self) -> PathBuf {
         self.ca.clone()
+    }
+
+    fn issuer(&self) -> Option<&Api> {
+        self.issuer.as_ref()
     }
 }
 
@@ -59,6 +66,7 @@ async fn a_zone_with_a_wrong_ca_says_so_serves_and_recovers_when_it_is_right() -
     let wrong = Elsewhere {
         kds: global.kds,
         ca: other.ca_file(),
+        issuer: Some(global.api.clone()),
     };
     let zone = Zone::start_alone("zone-1", &wrong, ZoneOptions::default()).await?;
     let state = zone.state("cut", |s| matches!(s, State::Cut { .. })).await;
@@ -90,6 +98,7 @@ async fn a_zone_whose_global_is_not_there_says_so_and_follows_when_it_comes() ->
     let nowhere = Elsewhere {
         kds: ([127, 0, 0, 1], port).into(),
         ca: ca.ca_file(),
+        issuer: None,
     };
     let zone = Zone::start_alone("zone-1", &nowhere, ZoneOptions::default()).await?;
     let state = zone.state("cut", |s| matches!(s, State::Cut { .. })).await;
@@ -211,6 +220,8 @@ async fn an_empty_global_wipes_nothing() -> anyhow::Result<()> {
         "KUMA_MULTIZONE_ZONE_KDS_ROOT_CA_FILE".to_owned(),
         empty.ca_file().display().to_string(),
     );
+    let token = empty.api.zone_token("zone-1").await?;
+    environment.insert(ZONE_TOKEN.to_owned(), token);
     let zone = stopped.start().await?;
     let before = zone.store.snapshot();
     zone.state("held", |s| matches!(s, State::Held { .. }))

@@ -14,3 +14,4 @@ mod replay_global;
 mod replay_zone;
 mod support;
 mod write_order;
+mod zone_auth;

@@ -22,10 +22,14 @@ pub(crate) fn served_down() -> BTreeSet<String> {
         .collect()
 }
 
-/// A global that zones reach without TLS, as those of the recordings did.
+/// A global that zones reach without TLS and without a token, as those of the recordings did.
 pub(crate) async fn plaintext_global() -> anyhow::Result<Global> {
-    let tls = "KUMA_MULTIZONE_GLOBAL_KDS_TLS_ENABLED".to_owned();
-    Global::start_with(Environment::from([(tls, "false".to_owned())])).await
+    let environment = [
+        ("KUMA_MULTIZONE_GLOBAL_KDS_TLS_ENABLED", "false"),
+        ("KUMA_MULTIZONE_GLOBAL_KDS_ALLOW_UNAUTHENTICATED_ZONES", "*"),
+    ];
+    let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Global::start_with(Environment::from(environment)).await
 }
 
 /// Stores what a stock global owned when it sent these resources.

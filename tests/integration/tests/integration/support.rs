@@ -58,7 +58,7 @@ pub(crate) fn metadata(zone: &str) -> Vec<(String, String)> {
     ]
 }
 
-fn request<M>(message: M, metadata: &[(String, String)]) -> Request<M> {
+pub(crate) fn request<M>(message: M, metadata: &[(String, String)]) -> Request<M> {
     let mut request = Request::new(message);
     for (name, value) in metadata {
         let name = MetadataKey::from_bytes(name.as_bytes()).unwrap();

@@ -1,0 +1,570 @@
+//! Who may speak for a zone: tokens, the list of those that need none, and what is taken back
+//! while streams are open. Over TLS, as zones connect.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use futures_util::{StreamExt as _, stream};
+use mesh_harness::{ControlPlane, eventually};
+use mesh_harness::{DEADLINE, Environment, Global, ZONE_TOKEN, Zone, ZoneOptions};
+use mesh_kds::client::State;
+use mesh_model::{Key, ResourceName, ResourceType, Timestamp};
+use mesh_proto::link::Heartbeat;
+use mesh_proto::link::link_client::LinkClient;
+use mesh_proto::mesh::ZoneHealthCheckRequest;
+use mesh_proto::mesh::global_kds_service_client::GlobalKdsServiceClient;
+use mesh_proto::mesh::kds_sync_service_client::KdsSyncServiceClient;
+use mesh_proto::system::Secret;
+use mesh_runtime::tls::{self, Trust};
+use mesh_runtime::tokens::{self, SigningKey, ZoneClaims};
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use crate::support::{Down, down, metadata, request, subscription, tls_channel, up};
+
+/// Within this the streams of a zone end that may no longer speak.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// A connection over TLS.
+async fn connect(global: &Global) -> Channel {
+    let ca = std::fs::read(global.ca_file()).unwrap();
+    let config = tls::client_config(&Trust::Ca(ca), &[tls::ALPN_H2]).unwrap();
+    tls_channel(global.kds, config).await.unwrap()
+}
+
+/// The metadata of a zone that presents something.
+fn presenting(zone: &str, authorization: &str) -> Vec<(String, String)> {
+    let mut all = metadata(zone);
+    all.push(("authorization".to_owned(), authorization.to_owned()));
+    all
+}
+
+/// Opens a down stream and waits for its first response.
+async fn follow(channel: &Channel, zone: &str, said: &[(String, String)]) -> Result<Down, Status> {
+    let mut client = KdsSyncServiceClient::new(channel.clone());
+    let mut call = down(&mut client, said, vec![subscription(zone, "Mesh")]).await?;
+    call.hear().await?;
+    Ok(call)
+}
+
+async fn refused(channel: &Channel, zone: &str, said: &[(String, String)]) -> Status {
+    let call = follow(channel, zone, said).await;
+    call.err().expect("the call is refused")
+}
+
+fn global_secret(name: &str, content: &str) -> Value {
+    let data = BASE64_STANDARD.encode(content);
+    json!({"type": "GlobalSecret", "name": name, "data": data})
+}
+
+/// The id by which a token is revoked.
+fn id_of(token: &str) -> String {
+    let claims = token.split('.').nth(1).unwrap();
+    let claims: Value =
+        serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+    claims["jti"].as_str().unwrap().to_owned()
+}
+
+async fn revoke(global: &Global, tokens: &[&str]) -> anyhow::Result<()> {
+    let ids: Vec<String> = tokens.iter().map(|token| id_of(token)).collect();
+    let list = global_secret("zone-token-revocations", &ids.join(","));
+    global.api.apply(&list).await
+}
+
+/// A token of which the API issues none: signed by the global's own key.
+fn signed(global: &Global, key_id: &str, from: Timestamp, zone: &str) -> String {
+    let name = ResourceName::parse("zone-token-signing-key-1").unwrap();
+    let secret = global
+        .store()
+        .get(&Key::global(ResourceType::GlobalSecret, name))
+        .unwrap();
+    let key = SigningKey::parse(&secret.decode::<Secret>().data.unwrap()).unwrap();
+    let claims = ZoneClaims {
+        zone: zone.to_owned(),
+        scope: vec!["cp".to_owned()],
+    };
+    let hour = Duration::from_secs(3600);
+    tokens::issue(&key, key_id, &claims, from, hour).unwrap()
+}
+
+async fn issue(global: &Global, request: Value) -> String {
+    let send = global
+        .api
+        .send(reqwest::Method::POST, "/tokens/zone", Some(&request));
+    let (status, token) = send.await.unwrap();
+    assert_eq!(status, 200, "{token}");
+    token
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_prove_to_be_the_zone_is_refused_and_told_why() -> anyhow::Result<()> {
+    let global = Global::start().await?;
+    let now = mesh_runtime::clock::now();
+    let tomorrow = Timestamp::from_unix_seconds(now.unix_seconds() + 24 * 3600);
+    let good = global.api.zone_token("east").await?;
+    let revoked = global.api.zone_token("east").await?;
+    revoke(&global, &[&revoked]).await?;
+    let expired = json!({"zone": "east", "scope": ["cp"], "validFor": "-1h"});
+    let proxies = json!({"zone": "east", "scope": ["ingress", "egress"]});
+    let cases = [
+        ("malformed", "nonsense".to_owned(), Code::Unauthenticated),
+        (
+            "other_zone",
+            global.api.zone_token("west").await?,
+            Code::PermissionDenied,
+        ),
+        (
+            "scope",
+            issue(&global, proxies).await,
+            Code::PermissionDenied,
+        ),
+        (
+            "expired",
+            issue(&global, expired).await,
+            Code::Unauthenticated,
+        ),
+        (
+            "not_yet_valid",
+            signed(&global, "1", tomorrow, "east"),
+            Code::Unauthenticated,
+        ),
+        (
+            "unknown_key",
+            signed(&global, "7", now, "east"),
+            Code::Unauthenticated,
+        ),
+        ("revoked", revoked, Code::Unauthenticated),
+    ];
+    let channel = connect(&global).await;
+    let status = refused(&channel, "east", &metadata("east")).await;
+    assert_eq!(status.code(), Code::Unauthenticated);
+    assert!(status.message().contains("presented none"), "{status}");
+    let todo = "meridian generate zone-token --zone east --scope cp";
+    assert!(status.message().contains(todo), "{status}");
+    for (reason, token, code) in &cases {
+        for text in [token.clone(), format!("Bearer {token}")] {
+            let status = refused(&channel, "east", &presenting("east", &text)).await;
+            assert_eq!(status.code(), *code, "{reason}: {status}");
+            assert!(status.message().contains(todo), "{reason}: {status}");
+            assert!(!status.message().contains(token.as_str()), "{reason}");
+        }
+    }
+    let metrics = global.metrics().await?;
+    let counted = |reason: &str| {
+        let line = format!("kds_authentications_refused_total{{reason=\"{reason}\"}} ");
+        let value = metrics.lines().find_map(|l| l.strip_prefix(&line));
+        value.map_or(0, |value| value.parse::<u32>().unwrap())
+    };
+    assert_eq!(counted("missing"), 1, "{metrics}");
+    for (reason, ..) in &cases {
+        assert_eq!(counted(reason), 2, "{reason}: {metrics}");
+    }
+
+    // Nobody became a zone by asking, and the same connection is good for who is the zone.
+    assert_eq!(global.api.get("/zones").await?["total"], 0);
+    for text in [
+        good.clone(),
+        format!("Bearer {good}"),
+        format!("bearer {good}"),
+    ] {
+        let call = follow(&channel, "east", &presenting("east", &text)).await;
+        assert!(call.is_ok(), "{:?}", call.err());
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_call_comes_through_the_same_gate() -> anyhow::Result<()> {
+    let global = Global::start().await?;
+    let channel = connect(&global).await;
+    let none = metadata("east");
+    let mut sync = KdsSyncServiceClient::new(channel.clone());
+    let mut admin = GlobalKdsServiceClient::new(channel.clone());
+    let mut link = LinkClient::new(channel.clone());
+    let empty = || futures_util::stream::pending();
+    let heartbeats = || futures_util::stream::pending::<Heartbeat>();
+    let ends: Vec<(&str, Option<Status>)> = vec![
+        ("down", down(&mut sync, &none, Vec::new()).await.err()),
+        ("up", up(&mut sync, &none).await.err()),
+        (
+            "health",
+            admin
+                .health_check(request(ZoneHealthCheckRequest {}, &none))
+                .await
+                .err(),
+        ),
+        (
+            "configs",
+            admin
+                .stream_xds_configs(request(empty(), &none))
+                .await
+                .err(),
+        ),
+        (
+            "stats",
+            admin
+                .stream_stats(request(futures_util::stream::pending(), &none))
+                .await
+                .err(),
+        ),
+        (
+            "clusters",
+            admin
+                .stream_clusters(request(futures_util::stream::pending(), &none))
+                .await
+                .err(),
+        ),
+        (
+            "link",
+            link.heartbeats(request(heartbeats(), &none)).await.err(),
+        ),
+    ];
+    for (call, status) in ends {
+        let status = status.expect("refused");
+        assert_eq!(status.code(), Code::Unauthenticated, "{call}: {status}");
+    }
+    let token = global.api.zone_token("east").await?;
+    let mut health = request(ZoneHealthCheckRequest {}, &presenting("east", &token));
+    health.set_timeout(DEADLINE);
+    admin.health_check(health).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listed_zone_needs_no_token_and_shows_as_unauthenticated() -> anyhow::Result<()> {
+    let list = "KUMA_MULTIZONE_GLOBAL_KDS_ALLOW_UNAUTHENTICATED_ZONES";
+    let environment = Environment::from([(list.to_owned(), "stock, other".to_owned())]);
+    let global = Global::start_with(environment).await?;
+    let channel = connect(&global).await;
+    let _stock = follow(&channel, "stock", &metadata("stock")).await?;
+    let status = refused(&channel, "east", &metadata("east")).await;
+    assert!(status.message().contains("presented none"), "{status}");
+    // One that presents something is held to it.
+    let status = refused(&channel, "stock", &presenting("stock", "nonsense")).await;
+    assert_eq!(status.code(), Code::Unauthenticated);
+    let west = global.api.zone_token("west").await?;
+    let status = refused(&channel, "stock", &presenting("stock", &west)).await;
+    assert_eq!(status.code(), Code::PermissionDenied);
+
+    let token = global.api.zone_token("east").await?;
+    let _east = follow(&channel, "east", &presenting("east", &token)).await?;
+    for (zone, is_proven) in [("stock", false), ("east", true)] {
+        eventually("the insight says so", async || {
+            let zone = global.api.get(&format!("/zones+insights/{zone}")).await?;
+            let subscription = &zone["zoneInsight"]["subscriptions"][0];
+            anyhow::ensure!(subscription["connectTime"].is_string(), "{zone:#}");
+            let provided = subscription["authTokenProvided"] == true;
+            anyhow::ensure!(provided == is_proven, "{zone:#}");
+            Ok(())
+        })
+        .await;
+    }
+    Ok(())
+}
+
+fn route(name: &str) -> Value {
+    json!({
+        "type": "MeshGatewayRoute", "mesh": "default", "name": name,
+        "selectors": [{"match": {"kuma.io/service": "edge-gateway"}}],
+        "conf": {"http": {"rules": [{
+            "matches": [{"path": {"match": "PREFIX", "value": "/"}}],
+            "backends": [{"weight": 1, "destination": {"kuma.io/service": "cart"}}],
+        }]}},
+    })
+}
+
+async fn has_route(zone: &Zone, name: &str) {
+    eventually(&format!("route {name} in {}", zone.name), async || {
+        let list = zone.api.get("/meshes/default/meshgatewayroutes").await?;
+        anyhow::ensure!(list.to_string().contains(name), "{list:#}");
+        Ok(())
+    })
+    .await;
+}
+
+/// A zone whose token is in a file.
+async fn zone_with_file(global: &Global, file: &std::path::Path) -> anyhow::Result<Zone> {
+    let path = "KUMA_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_PATH".to_owned();
+    let environment = Environment::from([(path, file.display().to_string())]);
+    Zone::start_alone("east", global, ZoneOptions { environment }).await
+}
+
+async fn is_cut(zone: &Zone, why: &str) {
+    let is = |s: &State| matches!(s, State::Cut { reason } if reason.contains(why));
+    zone.state(why, is).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_rotated_by_its_file_and_a_revoked_zone_goes_on_serving() -> anyhow::Result<()> {
+    let global = Global::start().await?;
+    global.api.apply(&route("before")).await?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("token");
+    let zone = zone_with_file(&global, &file).await?;
+    is_cut(&zone, "cannot read the zone token in").await;
+    std::fs::write(&file, global.api.zone_token("west").await?)?;
+    is_cut(&zone, "for the zone \"west\", not for \"east\"").await;
+    assert_eq!(zone.api.get("/meshes").await?["total"], 0);
+
+    // Without a restart of either.
+    let first = global.api.zone_token("east").await?;
+    std::fs::write(&file, &first)?;
+    zone.state("following", |s| *s == State::Following).await;
+    has_route(&zone, "before").await;
+
+    let second = global.api.zone_token("east").await?;
+    std::fs::write(&file, &second)?;
+    revoke(&global, &[&first]).await?;
+    global.api.apply(&route("rotated")).await?;
+    has_route(&zone, "rotated").await;
+
+    revoke(&global, &[&first, &second]).await?;
+    let since = Instant::now();
+    is_cut(&zone, "is revoked").await;
+    assert!(since.elapsed() < AT_ONCE, "{:?}", since.elapsed());
+    has_route(&zone, "rotated").await;
+    eventually("the global says that it is offline", async || {
+        let zone = global.api.get("/zones+insights/east").await?;
+        let all = zone["zoneInsight"]["subscriptions"].as_array().cloned();
+        let is_open = |s: &Value| s.get("disconnectTime").is_none();
+        anyhow::ensure!(!all.unwrap_or_default().iter().any(is_open), "{zone:#}");
+        Ok(())
+    })
+    .await;
+    Ok(())
+}
+
+/// Opens both sync streams; when both have ended, and how.
+async fn ends(
+    channel: &Channel,
+    said: &[(String, String)],
+    act: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<Vec<Status>> {
+    let mut down = follow(channel, "east", said).await?;
+    let mut up = up(&mut KdsSyncServiceClient::new(channel.clone()), said).await?;
+    up.hear().await?;
+    act.await?;
+    let both = async { vec![down.end().await, up.end().await] };
+    let ended = tokio::time::timeout(AT_ONCE, both).await;
+    Ok(ended.expect("streams end at once"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_streams_end_when_their_token_is_revoked_expires_or_loses_its_key()
+-> anyhow::Result<()> {
+    let global = Global::start().await?;
+    let channel = connect(&global).await;
+
+    let token = global.api.zone_token("east").await?;
+    let said = presenting("east", &token);
+    let statuses = ends(&channel, &said, revoke(&global, &[&token])).await?;
+    for status in statuses {
+        assert_eq!(status.code(), Code::Unauthenticated, "{status}");
+        assert!(status.message().contains("is revoked"), "{status}");
+    }
+
+    let short = json!({"zone": "east", "scope": ["cp"], "validFor": "3s"});
+    let said = presenting("east", &issue(&global, short).await);
+    for status in ends(&channel, &said, async { Ok(()) }).await? {
+        assert!(status.message().contains("expired at"), "{status}");
+    }
+
+    // A new key signs new tokens, and the old one is good for the old ones until it goes.
+    let old = global.api.zone_token("east").await?;
+    let key = SigningKey::generate()?.to_pem();
+    let key = global_secret("zone-token-signing-key-2", &key);
+    let said = presenting("east", &old);
+    let rotate = async {
+        global.api.apply(&key).await?;
+        let new = global.api.zone_token("west").await?;
+        let _west = follow(&channel, "west", &presenting("west", &new)).await?;
+        global
+            .api
+            .delete("/global-secrets/zone-token-signing-key-1")
+            .await
+    };
+    for status in ends(&channel, &said, rotate).await? {
+        assert_eq!(status.code(), Code::Unauthenticated, "{status}");
+        assert!(status.message().contains("serial number \"1\""), "{status}");
+    }
+    let new = global.api.zone_token("east").await?;
+    follow(&channel, "east", &presenting("east", &new)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zone_without_a_token_says_once_what_to_do() -> anyhow::Result<()> {
+    let global = ControlPlane::global().await?;
+    let none = Environment::from([(ZONE_TOKEN.to_owned(), String::new())]);
+    let environment = none.clone();
+    let zone = Zone::start_alone("east", &global, ZoneOptions { environment }).await?;
+    let todo = "meridian generate zone-token --zone east --scope cp";
+    is_cut(&zone, todo).await;
+    let log = global.process().log().await;
+    assert!(log.contains("refused a connection"), "{log}");
+    // It has tried again several times since, and so has another.
+    let mut attempts = zone.global.clone();
+    let _ = tokio::time::timeout(Duration::from_secs(3), attempts.changed()).await;
+    let log = global.process().log().await;
+    assert_eq!(log.matches("refused a connection").count(), 1, "{log}");
+    drop(zone.stop().await?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_certificate_is_shown_without_a_restart() -> anyhow::Result<()> {
+    let global = Global::start().await?;
+    let zone = Zone::start("east", &global).await?;
+    let folder = tempfile::tempdir()?;
+    let new = tls::Identity::load_or_create(folder.path())?;
+    let new_ca = new.cert_pem().as_bytes().to_vec();
+    let files = |dir: PathBuf| (dir.join("kuma-cp.crt"), dir.join("kuma-cp.key"));
+    let (new_cert, new_key) = files(folder.path().to_owned());
+    let (cert, key) = files(global.ca_file().parent().unwrap().to_owned());
+    let config = tls::client_config(&Trust::Ca(new_ca), &[tls::ALPN_H2])?;
+    assert!(tls_channel(global.kds, config.clone()).await.is_err());
+    std::fs::copy(&new_cert, &cert)?;
+    std::fs::copy(&new_key, &key)?;
+    let channel = eventually("the new certificate", async || {
+        tls_channel(global.kds, config.clone()).await
+    })
+    .await;
+    let token = global.api.zone_token("west").await?;
+    follow(&channel, "west", &presenting("west", &token)).await?;
+    // Who was connected has not noticed.
+    global.api.apply(&route("later")).await?;
+    has_route(&zone, "later").await;
+    assert_eq!(*zone.global.borrow(), State::Following);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_calls_of_one_peer_each_get_a_status_and_harm_nobody() -> anyhow::Result<()> {
+    let list = "KUMA_MULTIZONE_GLOBAL_KDS_ALLOW_UNAUTHENTICATED_ZONES";
+    let environment = Environment::from([(list.to_owned(), "stock".to_owned())]);
+    let global = Global::start_with(environment).await?;
+    let zone = Zone::start("east", &global).await?;
+    for (who, code) in [
+        ("stranger", Code::Unauthenticated),
+        // It may speak, once: each call takes the place of the one before.
+        ("stock", Code::Unavailable),
+    ] {
+        let channel = connect(&global).await;
+        let said = metadata(who);
+        let calls = stream::iter(0..10_000).map(|_| {
+            let mut client = KdsSyncServiceClient::new(channel.clone());
+            let said = &said;
+            async move {
+                match down(&mut client, said, Vec::new()).await {
+                    Err(status) => status.code(),
+                    Ok(mut call) => {
+                        let end = call.end();
+                        // The last ones are followed by none.
+                        match tokio::time::timeout(Duration::from_secs(20), end).await {
+                            Ok(status) => status.code(),
+                            Err(_) => Code::Ok,
+                        }
+                    }
+                }
+            }
+        });
+        let ended: Vec<Code> = calls.buffer_unordered(200).collect().await;
+        let open = ended.iter().filter(|end| **end == Code::Ok).count();
+        assert!(open <= 1, "{who}: {open} calls are still open");
+        let odd = ended.iter().find(|end| **end != code && **end != Code::Ok);
+        assert_eq!(odd, None, "{who}");
+        global.api.apply(&route(who)).await?;
+        has_route(&zone, who).await;
+    }
+    assert_eq!(*zone.global.borrow(), State::Following);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_of_many_bytes_is_refused_and_its_connection_goes_on() -> anyhow::Result<()> {
+    let global = Global::start().await?;
+    let channel = connect(&global).await;
+    let long = presenting("east", &"x".repeat(60 << 10));
+    let status = refused(&channel, "east", &long).await;
+    assert_ne!(status.code(), Code::Ok, "{status}");
+    let token = global.api.zone_token("east").await?;
+    follow(&channel, "east", &presenting("east", &token)).await?;
+    Ok(())
+}
+
+/// Waits until the peer closes.
+async fn is_closed(what: &str, mut io: impl AsyncRead + Unpin) {
+    let mut heard = Vec::new();
+    let closed = tokio::time::timeout(DEADLINE, io.read_to_end(&mut heard)).await;
+    // A reset closes a connection, too.
+    assert!(closed.is_ok(), "{what}: still open after {DEADLINE:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_nothing_of_worth_is_shown_out() -> anyhow::Result<()> {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let global = Global::start().await?;
+    let zone = Zone::start("east", &global).await?;
+    let config = tls::client_config(&Trust::SkipVerify, &[tls::ALPN_H2])?;
+    let handshake = async || {
+        let connector = tokio_rustls::TlsConnector::from(config.clone());
+        let name = rustls::pki_types::ServerName::from(global.kds.ip());
+        let tcp = TcpStream::connect(global.kds).await.unwrap();
+        connector.connect(name, tcp).await.unwrap()
+    };
+    let silent = TcpStream::connect(global.kds).await?;
+    let no_http = handshake().await;
+    let mut no_call = handshake().await;
+    no_call.write_all(PREFACE).await?;
+    // Half of a handshake, byte by byte, for as long as somebody listens.
+    let slow = TcpStream::connect(global.kds).await?;
+    let (slow_read, mut slow_write) = slow.into_split();
+    let dripping = tokio::spawn(async move {
+        for byte in b"\x16\x03\x01\x02\x00".iter().chain(&[0; 500]) {
+            if slow_write.write_all(&[*byte]).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    });
+    tokio::join!(
+        is_closed("silent", silent),
+        is_closed("no HTTP", no_http),
+        is_closed("no call", no_call),
+        is_closed("slow", slow_read),
+    );
+    dripping.abort();
+
+    // So many strangers from one address, and those after them are not even shaken hands with.
+    let mut strangers = Vec::new();
+    for _ in 0..300 {
+        strangers.push(TcpStream::connect(global.kds).await?);
+    }
+    let closed = strangers.iter_mut().map(async |stranger| {
+        let mut byte = [0];
+        let read = stranger.read(&mut byte);
+        // Sooner than the handshake has to be done.
+        let read = tokio::time::timeout(Duration::from_secs(2), read).await;
+        matches!(read, Ok(Ok(0) | Err(_)))
+    });
+    let closed = futures_util::future::join_all(closed).await;
+    let turned_away = closed.into_iter().filter(|closed| *closed).count();
+    assert_eq!(turned_away, 300 - 256);
+    // Who is known has not noticed, and others come in as soon as the strangers are gone.
+    global.api.apply(&route("meanwhile")).await?;
+    has_route(&zone, "meanwhile").await;
+    let west = Zone::start("west", &global).await?;
+    has_route(&west, "meanwhile").await;
+    let metrics = global.metrics().await?;
+    let line = "kds_connections_turned_away_total ";
+    let counted = metrics.lines().find_map(|l| l.strip_prefix(line));
+    let counted: usize = counted.unwrap_or("0").parse()?;
+    assert!(counted > turned_away, "{metrics}");
+    Ok(())
+}
