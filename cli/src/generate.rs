@@ -22,6 +22,7 @@ use crate::output;
 #[command(after_help = "\
 Examples:
   meridian generate dataplane-token --name gateway-1 --valid-for 24h > token
+  meridian generate zone-token --zone east --scope cp --valid-for 8760h > east.token
   meridian generate user-token --name ops --group mesh-system:admin --valid-for 8760h
   meridian generate signing-key --format pem > key.pem")]
 pub(crate) struct Args {
@@ -35,8 +36,11 @@ enum What {
     #[command(after_help = "Example:\n  \
         meridian generate dataplane-token --name gateway-1 --valid-for 24h")]
     DataplaneToken(DataplaneToken),
-    /// A token with which a zone connects to the global control plane
-    #[command(after_help = "Example:\n  meridian generate zone-token --zone east --valid-for 720h")]
+    /// A token with which a zone connects to the global control plane; issued by the global
+    #[command(after_help = "\
+Example, for a zone's control plane, which reads the file when it connects:
+  meridian generate zone-token --zone east --scope cp --valid-for 8760h > east.token
+  KUMA_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_PATH=east.token zone-cp run")]
     ZoneToken(ZoneToken),
     /// A token with which a person or a script uses the admin API
     #[command(after_help = "Example:\n  \

@@ -15,7 +15,10 @@ Example, a zone under a global on another host:
   KUMA_MULTIZONE_ZONE_NAME=zone-1 \\
   KUMA_MULTIZONE_ZONE_GLOBAL_ADDRESS=grpcs://global.example.com:5685 \\
   KUMA_MULTIZONE_ZONE_KDS_ROOT_CA_FILE=/etc/meridian/global-ca.pem \\
-  zone-cp run";
+  KUMA_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_PATH=/etc/meridian/zone-1.token \\
+  zone-cp run
+The token is made at the global:
+  meridian generate zone-token --zone zone-1 --scope cp --valid-for 8760h";
 
 /// The zone control plane: programs the gateways of its zone and reports its inventory.
 #[derive(Debug, Parser)]

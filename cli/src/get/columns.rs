@@ -70,7 +70,14 @@ fn mtls(mtls: &Value) -> String {
 }
 
 fn zones(items: &[Value], now: Timestamp) -> Table {
-    let mut table = Table::new(&["NAME", "STATUS", "VERSION", "LAST CONNECTED AGO", "AGE"]);
+    let mut table = Table::new(&[
+        "NAME",
+        "STATUS",
+        "VERSION",
+        "TOKEN",
+        "LAST CONNECTED AGO",
+        "AGE",
+    ]);
     for item in items {
         let zone = Overview::zone(item);
         let version = &zone.last()["version"]["kumaCp"]["version"];
@@ -78,11 +85,24 @@ fn zones(items: &[Value], now: Timestamp) -> Table {
             zone.name().to_owned(),
             zone.status().text().to_owned(),
             version.as_str().unwrap_or("-").to_owned(),
+            token(zone.last()).to_owned(),
             ago(now, zone.last()["connectTime"].as_str()),
             ago(now, zone.modified()),
         ]);
     }
     table
+}
+
+/// Whether the zone showed a token when it connected last; one that did not was let in because it
+/// is on the global's list.
+fn token(subscription: &Value) -> &'static str {
+    if subscription.is_null() {
+        "-"
+    } else if subscription["authTokenProvided"] == true {
+        "yes"
+    } else {
+        "no"
+    }
 }
 
 fn dataplanes(items: &[Value], now: Timestamp) -> Table {
@@ -183,10 +203,15 @@ mod tests {
             }]},
         });
         assert_eq!(
-            shown(ResourceType::Zone, zone),
-            "NAME   STATUS   VERSION   LAST CONNECTED AGO   AGE\n\
-             east   Online   2.14.3    30s                  1h"
+            shown(ResourceType::Zone, zone.clone()),
+            "NAME   STATUS   VERSION   TOKEN   LAST CONNECTED AGO   AGE\n\
+             east   Online   2.14.3    no      30s                  1h"
         );
+        let mut zone = zone;
+        zone["zoneInsight"]["subscriptions"][0]["authTokenProvided"] = json!(true);
+        assert!(shown(ResourceType::Zone, zone.clone()).contains("2.14.3    yes  "));
+        zone["zoneInsight"] = json!({});
+        assert!(shown(ResourceType::Zone, zone).contains("Offline   -         -"));
     }
 
     #[test]
