@@ -2,7 +2,8 @@
 //!
 //! [`GlobalCp`] is the whole of it in one process or one test; [`cli`] is the program around it.
 //! What operators write arrives through `mesh-api` and meets the rules in `policy`; what zones
-//! report arrives through `sync`. Both end in one store, and everything else reads that.
+//! report arrives through `sync`; what zones need to know of all others is counted in `insights`.
+//! All of it ends in one store, and everything else reads that.
 //!
 //! **Invariant:** nothing here waits for a zone.
 
@@ -10,6 +11,7 @@
 
 pub mod cli;
 mod defaults;
+mod insights;
 mod policy;
 mod secrets;
 mod server;

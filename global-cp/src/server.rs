@@ -17,6 +17,7 @@ use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 
 use crate::defaults::{self, Wanted};
+use crate::insights;
 use crate::policy::Rules;
 use crate::startup::{self, Listeners};
 use crate::sync::{self, Sync};
@@ -107,6 +108,7 @@ impl GlobalCp {
             kds: sync.address(),
         };
         let links = sync.links();
+        tasks.spawn(insights::keep(Arc::clone(&store), shutdown.clone()));
         tasks.spawn(evict_deleted_zones(
             Arc::clone(&store),
             sync,
