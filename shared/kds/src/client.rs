@@ -367,6 +367,7 @@ impl Client {
             gate: ClusterGate::new(&snapshot, session.opened.clone()),
             is_stock_peer: &session.is_stock_peer,
             memory: Memory::default(),
+            metrics: self.config.metrics.clone(),
             store: Arc::clone(&self.config.store),
             outbox: tx,
             on_applied: &mut on_applied,

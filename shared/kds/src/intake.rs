@@ -71,6 +71,8 @@ pub struct Plan {
     pub batch: Batch,
     /// What was not taken.
     pub refused: Vec<Refused>,
+    /// How many resources the sender said are gone that are not its own, and stay.
+    pub foreign_removals: usize,
 }
 
 impl Intake {
@@ -115,10 +117,13 @@ impl Intake {
                 }),
             }
         }
-        let gone = delivery
+        let gone: BTreeSet<Key> = delivery
             .removed
             .iter()
-            .filter_map(|name| self.key(ty, name));
+            .filter_map(|name| self.key(ty, name))
+            .collect();
+        let stays = |key: &&Key| snapshot.get(key).is_some_and(|r| !self.may_remove(r));
+        plan.foreign_removals = gone.iter().filter(stays).count();
         // Only a complete response is worth a look at everything that is stored.
         let pruned = is_prunable
             .then(|| snapshot.list(ty))
@@ -127,6 +132,7 @@ impl Intake {
             .filter(|r| !present.contains(r.key()))
             .map(|r| r.key().clone());
         let doomed: BTreeSet<Key> = gone
+            .into_iter()
             .chain(pruned)
             .filter(|k| !present.contains(k))
             .collect();
@@ -420,6 +426,37 @@ mod tests {
         let (ops, _) = run(&store, &Intake::FromGlobal, empty).await;
         assert_eq!(ops, ["-GlobalSecret zone-token-revocations"]);
         assert_eq!(store.snapshot().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_a_zone_says_is_gone_of_others_stays_and_is_counted() {
+        let store = Memory::new();
+        let of = |name: &str, zone: &str| {
+            let origin = (labels::ORIGIN, labels::ORIGIN_ZONE);
+            resource(
+                ResourceType::Dataplane,
+                name,
+                &[origin, (labels::ZONE, zone)],
+            )
+        };
+        let batch = Batch::new()
+            .put(of("east-1", "east"))
+            .put(of("west-1", "west"));
+        store.commit(batch).await.unwrap();
+        let intake = Intake::FromZone {
+            zone: zone("east"),
+            naming: Naming::Hashed,
+        };
+        let gone = ["east-1.default", "west-1.default", "none.default"];
+        let gone = delivery(ResourceType::Dataplane, false, vec![], &gone);
+        let plan = intake.plan(&store.snapshot(), &gone, Timestamp::EPOCH);
+        assert_eq!(plan.foreign_removals, 1);
+        let (ops, _) = run(&store, &intake, gone).await;
+        assert_eq!(ops, ["-Dataplane default/east-1"]);
+        // What a complete response leaves out of others is no word about them.
+        let empty = delivery(ResourceType::Dataplane, true, vec![], &[]);
+        let plan = intake.plan(&store.snapshot(), &empty, Timestamp::EPOCH);
+        assert!(plan.batch.is_empty() && plan.foreign_removals == 0);
     }
 
     #[tokio::test]

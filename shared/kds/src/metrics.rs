@@ -20,6 +20,8 @@ pub struct Metrics {
     answered: Family<Answer, Counter>,
     applied: Family<Type, Counter>,
     refused: Family<Type, Counter>,
+    kept: Family<Type, Counter>,
+    passed_over: Counter,
     too_large: Family<Type, Counter>,
     differences: Family<Difference, Counter>,
     refused_calls: Family<Reason, Counter>,
@@ -88,6 +90,16 @@ impl Metrics {
             "kds_resources_refused",
             "Resources from peers that could not be taken",
             self.refused.clone(),
+        );
+        registry.register(
+            "kds_removals_refused",
+            "Resources that peers said are gone although they are not theirs",
+            self.kept.clone(),
+        );
+        registry.register(
+            "kds_responses_passed_over",
+            "Responses of types that nobody had asked their sender for",
+            self.passed_over.clone(),
         );
         registry.register(
             "kds_responses_too_large",
@@ -167,6 +179,19 @@ impl Metrics {
         let gauge = self.streams.get_or_create(&Direction { direction }).clone();
         gauge.inc();
         OpenStream(gauge)
+    }
+
+    /// A peer said that resources are gone which it does not own.
+    pub(crate) fn kept_from_removal(&self, kind: Kind, count: usize) {
+        if count > 0 {
+            let count = u64::try_from(count).unwrap_or(u64::MAX);
+            self.kept.get_or_create(&of(kind)).inc_by(count);
+        }
+    }
+
+    /// A peer sent a type that it was not asked for.
+    pub(crate) fn passed_over(&self) {
+        self.passed_over.inc();
     }
 
     pub(crate) fn sent(&self, kind: Kind) {

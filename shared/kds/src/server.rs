@@ -180,8 +180,8 @@ impl Server {
     /// The services as routes for an HTTP/2 server.
     pub fn routes(&self) -> tonic::service::Routes {
         let max = self.inner.config.max_message;
-        // gzip is taken and given in kind: stock zones from 2.10 on compress every message and
-        // break off when that is refused.
+        // gzip is taken, because stock zones from 2.10 on compress every message and break off when
+        // that is refused. They take plain messages.
         let sync = KdsSyncServiceServer::new(self.clone())
             .max_decoding_message_size(max)
             .max_encoding_message_size(usize::MAX)
@@ -472,6 +472,7 @@ impl KdsSyncService for Server {
                     gate: Open,
                     is_stock_peer: &AtomicBool::new(false),
                     memory: Memory::default(),
+                    metrics: inner.config.metrics.clone(),
                     store: Arc::clone(&inner.config.store),
                     outbox: tx,
                     pulse,

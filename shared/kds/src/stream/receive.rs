@@ -25,6 +25,7 @@ use super::{CHUNK, End, Outbox};
 use crate::convert::{self, Nacks};
 use crate::intake::{Delivery, Intake, Refused};
 use crate::kind::Kind;
+use crate::metrics::Metrics;
 use crate::peer::NodeInfo;
 use crate::pulse::Pulse;
 
@@ -105,6 +106,8 @@ pub(crate) struct Receiving<'a, G> {
     pub(crate) on_applied: &'a mut (dyn FnMut(Applied<'_>) + Send),
     /// What the loop remembers; empty at the start.
     pub(crate) memory: Memory,
+    /// Where is counted what the peer may not do.
+    pub(crate) metrics: Metrics,
 }
 
 /// What a receiving loop remembers.
@@ -358,6 +361,7 @@ impl<G: Gate> Receiving<'_, G> {
                 Err(error) => return Err(error.into()),
             }
         };
+        self.metrics.kept_from_removal(kind, plan.foreign_removals);
         (self.on_applied)(Applied {
             kind,
             changes: plan.batch.ops().len(),
@@ -391,6 +395,7 @@ impl<G: Gate> Receiving<'_, G> {
     /// A type that was not asked for is answered and passed over. Breaking off would bring it
     /// back with the next connection.
     fn pass_over(&self, response: &DeltaDiscoveryResponse) -> Result<(), End> {
+        self.metrics.passed_over();
         tracing::debug!(
             type_url = response.type_url,
             "passed over a type that was not asked for"
@@ -485,6 +490,7 @@ mod tests {
             pulse: None,
             on_applied: &mut |_| {},
             memory: Memory::default(),
+            metrics: Metrics::default(),
         };
         let run = receiving.run(stream::pending());
         tokio::pin!(run);

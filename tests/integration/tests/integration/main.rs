@@ -13,5 +13,6 @@ mod recorded;
 mod replay_global;
 mod replay_zone;
 mod support;
+mod transport;
 mod write_order;
 mod zone_auth;

@@ -11,11 +11,13 @@ use mesh_harness::{ControlPlane, eventually};
 use mesh_harness::{DEADLINE, Environment, Global, ZONE_TOKEN, Zone, ZoneOptions};
 use mesh_kds::client::State;
 use mesh_model::{Key, ResourceName, ResourceType, Timestamp};
+use mesh_proto::discovery::DeltaDiscoveryResponse;
 use mesh_proto::link::Heartbeat;
 use mesh_proto::link::link_client::LinkClient;
 use mesh_proto::mesh::ZoneHealthCheckRequest;
 use mesh_proto::mesh::global_kds_service_client::GlobalKdsServiceClient;
 use mesh_proto::mesh::kds_sync_service_client::KdsSyncServiceClient;
+use mesh_proto::mesh::{KumaResource, kuma_resource};
 use mesh_proto::system::Secret;
 use mesh_runtime::tls::{self, Trust};
 use mesh_runtime::tokens::{self, SigningKey, ZoneClaims};
@@ -566,5 +568,91 @@ async fn who_says_nothing_of_worth_is_shown_out() -> anyhow::Result<()> {
     let counted = metrics.lines().find_map(|l| l.strip_prefix(line));
     let counted: usize = counted.unwrap_or("0").parse()?;
     assert!(counted > turned_away, "{metrics}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zone_writes_only_what_is_its_own_and_the_rest_is_counted() -> anyhow::Result<()> {
+    let global = Global::start().await?;
+    let west = Zone::start("west", &global).await?;
+    let service = json!({
+        "type": "Dataplane", "mesh": "default", "name": "cart-1",
+        "networking": {"address": "192.0.2.1", "inbound": [
+            {"port": 80, "tags": {"kuma.io/service": "cart"}},
+        ]},
+    });
+    west.api.apply(&service).await?;
+    let theirs = eventually("the Dataplane of west", async || {
+        let snapshot = global.store().snapshot();
+        let first = snapshot.list(ResourceType::Dataplane).next().cloned();
+        first.ok_or("none")
+    })
+    .await;
+    let name = format!("{}.default", theirs.key().name());
+
+    // Another zone, which is who it says it is, claims it, says that it is gone, and sends what
+    // is a global's alone.
+    let token = global.api.zone_token("east").await?;
+    let channel = connect(&global).await;
+    let mut client = KdsSyncServiceClient::new(channel);
+    let mut east = up(&mut client, &presenting("east", &token)).await?;
+    let envelope = KumaResource {
+        meta: Some(kuma_resource::Meta {
+            name: theirs.key().name().to_string(),
+            mesh: "default".to_owned(),
+            labels: [("kuma.io/zone".to_owned(), "west".to_owned())].into(),
+            ..Default::default()
+        }),
+        spec: Some(mesh_proto::Any {
+            type_url: "type.googleapis.com/kuma.mesh.v1alpha1.Dataplane".to_owned(),
+            value: bytes::Bytes::new(),
+        }),
+        status: None,
+    };
+    let claim = |type_url: &str, nonce: &str| DeltaDiscoveryResponse {
+        type_url: type_url.to_owned(),
+        nonce: nonce.to_owned(),
+        resources: vec![mesh_proto::discovery::Resource {
+            name: name.clone(),
+            resource: Some(mesh_proto::Any {
+                type_url: "type.googleapis.com/kuma.mesh.v1alpha1.KumaResource".to_owned(),
+                value: prost::Message::encode_to_vec(&envelope).into(),
+            }),
+            ..Default::default()
+        }],
+        ..DeltaDiscoveryResponse::default()
+    };
+    let gone = DeltaDiscoveryResponse {
+        type_url: "Dataplane".to_owned(),
+        nonce: "2".to_owned(),
+        removed_resources: vec![name.clone()],
+        ..DeltaDiscoveryResponse::default()
+    };
+    let mut answers = Vec::new();
+    for response in [claim("Dataplane", "1"), gone, claim("Mesh", "3")] {
+        let nonce = response.nonce.clone();
+        east.say(response).await;
+        let answer = loop {
+            let request = east.hear().await?.expect("an answer");
+            if request.response_nonce == nonce {
+                break request;
+            }
+        };
+        answers.push(answer.error_detail.map(|error| error.message));
+    }
+    let refusal = answers[0].as_deref().expect("a NACK");
+    assert!(refusal.contains("belongs to zone west"), "{refusal}");
+    assert_eq!(answers[1..], [None, None]);
+    let snapshot = global.store().snapshot();
+    assert_eq!(snapshot.get(theirs.key()), Some(&theirs));
+    assert_eq!(snapshot.list(ResourceType::Mesh).count(), 1);
+    let metrics = global.metrics().await?;
+    for line in [
+        "kds_resources_refused_total{resource_type=\"Dataplane\"} 1",
+        "kds_removals_refused_total{resource_type=\"Dataplane\"} 1",
+        "kds_responses_passed_over_total 1",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
     Ok(())
 }
