@@ -27,10 +27,10 @@ FROM ${BASE_IMAGE}
 COPY --from=envoy /usr/local/bin/envoy /usr/local/bin/
 COPY --from=build /programs/ /usr/local/bin/
 COPY examples /examples
-# Stores and certificates in /var/lib/meridian, tokens in /tokens: volumes mounted there belong
-# to the user that everything runs as.
+# Stores and certificates in /var/lib/meridian, tokens of gateways in /tokens and of zones in
+# /zone-tokens: volumes mounted there belong to the user that everything runs as.
 RUN useradd --system --uid 5680 --home-dir /var/lib/meridian meridian \
- && install -d -o meridian -g meridian -m 0750 /var/lib/meridian /tokens
+ && install -d -o meridian -g meridian -m 0750 /var/lib/meridian /tokens /zone-tokens
 USER meridian
 WORKDIR /var/lib/meridian
 ENV KUMA_GENERAL_WORK_DIR=/var/lib/meridian
