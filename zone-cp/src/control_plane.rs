@@ -345,10 +345,17 @@ impl Starting {
                 store_id: None,
             },
         });
-        let client = Arc::new(match zone_token(settings) {
+        let client = match zone_token(settings) {
             Some(token) => client.with_token(token),
             None => client,
-        });
+        };
+        let client = match &settings.kds.root_ca_file {
+            Some(file) if address.is_tls() && !settings.kds.tls_skip_verify => {
+                client.with_root_ca(file.clone())
+            }
+            _ => client,
+        };
+        let client = Arc::new(client);
         let state = client.state();
         let asked = Arc::clone(&client);
         let links = Links::new(move || {

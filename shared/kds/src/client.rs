@@ -4,11 +4,14 @@
 //! another one changes nothing but the state that is reported.
 
 mod connect;
+mod file;
 mod gate;
 mod token;
+mod trust;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -39,6 +42,7 @@ pub use self::connect::{ConnectError, Dial, Io, Target, Tcp};
 pub use self::gate::known_cluster_id;
 use self::gate::{ClusterGate, followed, followed_store};
 pub use self::token::{Token, TokenError};
+use self::trust::RootCa;
 use crate::intake::Intake;
 use crate::kind::Kind;
 use crate::mapping::Mapping;
@@ -135,6 +139,7 @@ struct Global {
 pub struct Client {
     config: Config,
     token: Option<Token>,
+    root_ca: Option<RootCa>,
     dial: Arc<dyn Dial>,
     state: watch::Sender<State>,
     /// What was said since the last good connection.
@@ -165,6 +170,7 @@ impl Client {
             repairs: Arc::default(),
             pulse: Mutex::default(),
             token: None,
+            root_ca: None,
             dial: Arc::new(Tcp),
             config,
         }
@@ -181,6 +187,14 @@ impl Client {
     pub fn with_token(self, token: Token) -> Self {
         let token = Some(token);
         Self { token, ..self }
+    }
+
+    /// The same client, which trusts whom the CAs in a file vouch for. The file is read for each
+    /// connection; the settings of the target count until it could be read.
+    #[must_use]
+    pub fn with_root_ca(self, file: PathBuf) -> Self {
+        let root_ca = Some(RootCa::new(file));
+        Self { root_ca, ..self }
     }
 
     /// Where the connection stands, now and later.
@@ -260,7 +274,13 @@ impl Client {
                 }
             },
         };
-        let channel = match connect::connect(&self.config.target, &self.dial).await {
+        let mut target = self.config.target.clone();
+        if let Some(root_ca) = &self.root_ca
+            && let Some(settings) = root_ca.settings().await
+        {
+            target.tls = Some(settings);
+        }
+        let channel = match connect::connect(&target, &self.dial).await {
             Ok(channel) => channel,
             Err(error) => {
                 return State::Cut {

@@ -1,18 +1,12 @@
 //! The zone token with which a zone shows its global who it is.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use mesh_runtime::config::SecretText;
-use tokio::sync::oneshot;
 use tonic::metadata::{AsciiMetadataValue, MetadataValue};
 
-/// How long a file may take.
-const DEADLINE: Duration = Duration::from_secs(2);
-/// More than any token has.
-const LARGEST: u64 = 64 << 10;
+use super::file;
 
 /// Where a zone's token is.
 #[derive(Debug, Clone)]
@@ -72,40 +66,23 @@ impl Token {
     }
 }
 
-/// Reads a file on a thread of its own: a mount may hang that the path leads to.
 async fn read(path: &Path) -> Result<SecretText, TokenError> {
     let failed = |source| TokenError::Read {
         path: path.to_owned(),
         source,
     };
-    let (done, result) = oneshot::channel();
-    let file = path.to_owned();
-    let thread = std::thread::Builder::new().name("zone-token".to_owned());
-    let reading = thread.spawn(move || {
-        // Nobody may be left to hear it.
-        let _ = done.send(read_file(&file));
-    });
-    drop(reading.map_err(failed)?);
-    let late = || io::Error::new(io::ErrorKind::TimedOut, "it takes longer than 2 s");
-    match tokio::time::timeout(DEADLINE, result).await {
-        Ok(Ok(read)) => read.map(SecretText::from).map_err(failed),
-        Ok(Err(_)) | Err(_) => Err(failed(late())),
-    }
-}
-
-fn read_file(path: &Path) -> io::Result<String> {
-    let metadata = fs::metadata(path)?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    if metadata.len() > LARGEST {
-        return Err(io::Error::other("it is larger than 64 KiB"));
-    }
-    fs::read_to_string(path)
+    let bytes = file::read(path).await.map_err(failed)?;
+    let text = String::from_utf8(bytes).map_err(|_not_text| TokenError::NoToken {
+        origin: path.display().to_string(),
+        reason: "it is not text",
+    })?;
+    Ok(text.into())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     async fn said(token: &Token) -> Result<String, String> {

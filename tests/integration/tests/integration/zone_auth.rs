@@ -443,6 +443,12 @@ async fn a_new_certificate_is_shown_without_a_restart() -> anyhow::Result<()> {
     global.api.apply(&route("later")).await?;
     has_route(&zone, "later").await;
     assert_eq!(*zone.global.borrow(), State::Following);
+    // It connects anew by the new certificate, which its file of CAs has meanwhile.
+    let stopped = global.stop().await;
+    is_cut(&zone, "").await;
+    let global = stopped.start().await?;
+    global.api.apply(&route("renewed")).await?;
+    has_route(&zone, "renewed").await;
     Ok(())
 }
 
