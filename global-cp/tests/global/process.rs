@@ -113,3 +113,33 @@ fn a_wrong_configuration_ends_it_with_1_and_a_reason() {
     let error = text(&output.stderr);
     assert!(error.contains("htpp") && error.contains("http"), "{error}");
 }
+
+#[test]
+fn zones_that_need_no_token_are_listed_by_flag_and_the_flag_goes_before_the_environment() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = program()
+        .env("KUMA_GENERAL_WORK_DIR", dir.path())
+        .env(
+            "KUMA_MULTIZONE_GLOBAL_KDS_ALLOW_UNAUTHENTICATED_ZONES",
+            "other",
+        )
+        .args(["run", "--print-config"])
+        .args(["--allow-unauthenticated-zones", "stock-1,stock-2"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let config: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let kds = &config["multizone"]["global"]["kds"];
+    assert_eq!(
+        kds["allowUnauthenticatedZones"],
+        serde_json::json!(["stock-1", "stock-2"])
+    );
+    assert_eq!(kds["auth"]["type"], "cpToken");
+    let wrong = program()
+        .env("KUMA_GENERAL_WORK_DIR", dir.path())
+        .args(["run", "--allow-unauthenticated-zones", "Not A Zone"])
+        .output()
+        .unwrap();
+    assert!(!wrong.status.success());
+    assert!(text(&wrong.stderr).contains("neither a zone name nor"));
+}

@@ -305,7 +305,7 @@ impl Server {
             closed();
             drop((seat, open));
             match &end {
-                End::PeerGone | End::Shutdown => {
+                End::PeerGone | End::Shutdown | End::Unauthenticated(_) => {
                     tracing::info!("zone {zone}: {direction} stream ended: {end}");
                 }
                 _ => tracing::warn!("zone {zone}: {direction} stream ended: {end}"),

@@ -453,6 +453,53 @@ async fn a_new_certificate_is_shown_without_a_restart() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_zone_shows_a_new_certificate_to_its_proxies_and_tells_their_agents() -> anyhow::Result<()>
+{
+    let global = Global::start().await?;
+    let zone = Zone::start("east", &global).await?;
+    let folder = tempfile::tempdir()?;
+    let new = tls::Identity::load_or_create(folder.path())?.cert_pem();
+    let work_dir = zone.ca_file().parent().unwrap();
+    for file in ["kuma-cp.key", "kuma-cp.crt"] {
+        std::fs::copy(folder.path().join(file), work_dir.join(file))?;
+    }
+    let trust = Trust::Ca(new.as_bytes().to_vec());
+    let config = tls::client_config(&trust, &[tls::ALPN_HTTP11])?;
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .tls_backend_preconfigured((*config).clone())
+        .build()?;
+    let token = zone.api.dataplane_token("default", "edge-1").await?;
+    let gateway = json!({
+        "type": "Dataplane", "mesh": "default", "name": "edge-1",
+        "networking": {"address": "127.0.0.1", "gateway": {
+            "type": "BUILTIN", "tags": {"kuma.io/service": "edge"},
+        }},
+    });
+    let request = json!({
+        "mesh": "default", "name": "edge-1", "dataplaneToken": token,
+        "dataplaneResource": gateway.to_string(), "operatingSystem": "linux",
+    });
+    let url = format!("https://localhost:{}/bootstrap", zone.data_plane.port());
+    let answer = eventually("a bootstrap over the new certificate", async || {
+        let sent = client.post(&url).header("accept", "application/json");
+        sent.json(&request)
+            .send()
+            .await?
+            .error_for_status()?
+            .text()
+            .await
+    })
+    .await;
+    let answer: Value = serde_json::from_str(&answer)?;
+    let bootstrap = BASE64_STANDARD.decode(answer["bootstrap"].as_str().unwrap())?;
+    let bootstrap = String::from_utf8(bootstrap)?;
+    let shown = BASE64_STANDARD.encode(new.as_bytes());
+    assert!(bootstrap.contains(&shown), "{bootstrap}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_calls_of_one_peer_each_get_a_status_and_harm_nobody() -> anyhow::Result<()> {
     let list = "KUMA_MULTIZONE_GLOBAL_KDS_ALLOW_UNAUTHENTICATED_ZONES";
     let environment = Environment::from([(list.to_owned(), "stock".to_owned())]);
