@@ -103,6 +103,16 @@ pub enum Refusal {
         /// The zone that it named.
         zone: ZoneName,
     },
+    /// It brought no token, and the zone is connected with one.
+    #[error(
+        "zone {zone:?} is connected with a zone token, and this call has none: two zones cannot \
+         have one name; {}",
+        hint(zone)
+    )]
+    Proven {
+        /// The zone that it named.
+        zone: ZoneName,
+    },
     /// What it brought is not one token.
     #[error("the metadata \"authorization\" must have one value, a zone token in ASCII")]
     Unreadable,
@@ -132,7 +142,7 @@ impl Refusal {
     /// One word, for metrics.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
-            Self::Missing { .. } => "missing",
+            Self::Missing { .. } | Self::Proven { .. } => "missing",
             Self::Unreadable => "unreadable",
             Self::Invalid { source, .. } => match source {
                 TokenError::Algorithm { .. } => "algorithm",
@@ -154,9 +164,10 @@ impl Refusal {
     pub(crate) fn to_status(&self) -> Status {
         let text = self.to_string();
         match self {
-            Self::Missing { .. } | Self::Unreadable | Self::Invalid { .. } => {
-                Status::unauthenticated(text)
-            }
+            Self::Missing { .. }
+            | Self::Proven { .. }
+            | Self::Unreadable
+            | Self::Invalid { .. } => Status::unauthenticated(text),
             Self::Other { .. } => Status::permission_denied(text),
         }
     }

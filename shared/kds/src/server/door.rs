@@ -150,6 +150,10 @@ impl Door {
         }
         let snapshot = self.store.snapshot();
         let standing = self.auth.check(&snapshot, zone, presented, (self.now)())?;
+        // Who proved to be the zone does not give way to who needs no proof.
+        if standing == Standing::Exempt && self.is_proven(zone) {
+            return Err(Refusal::Proven { zone: zone.clone() });
+        }
         let is_proven = matches!(standing, Standing::Proven(_));
         let pass = Arc::new(Pass {
             zone: zone.clone(),
@@ -198,6 +202,13 @@ impl Door {
                 pass.ended.send_replace(Some(refusal));
             }
         }
+    }
+
+    /// Whether a zone is connected that has shown its token.
+    fn is_proven(&self, zone: &ZoneName) -> bool {
+        self.live()
+            .iter()
+            .any(|pass| pass.zone == *zone && pass.ended.borrow().is_none())
     }
 
     fn live(&self) -> Vec<Arc<Pass>> {

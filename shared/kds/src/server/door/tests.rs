@@ -23,9 +23,11 @@ async fn store() -> SharedStore {
 }
 
 fn door(store: &SharedStore, now: fn() -> Timestamp) -> Arc<Door> {
-    let auth = ZoneAuth::Token {
-        exempt: Exempt::Named(BTreeSet::new()),
-    };
+    door_with(Exempt::Named(BTreeSet::new()), store, now)
+}
+
+fn door_with(exempt: Exempt, store: &SharedStore, now: fn() -> Timestamp) -> Arc<Door> {
+    let auth = ZoneAuth::Token { exempt };
     Arc::new(Door::new(auth, Arc::clone(store), now, Metrics::default()))
 }
 
@@ -128,4 +130,23 @@ async fn a_pass_ends_when_its_token_expires() {
         .await
         .unwrap()
         .unwrap();
+}
+
+#[tokio::test]
+async fn who_has_shown_a_token_does_not_give_way_to_who_needs_none() {
+    let store = store().await;
+    let door = door_with(Exempt::All, &store, noon);
+    let good = token("1", NOON, 3600);
+    let without = |name: &str| door.admit(&zone(name), Presented::Nothing);
+    assert!(without("east").unwrap().is_exempt());
+    let east = door.admit(&zone("east"), Presented::Token(&good)).unwrap();
+    let refusal = without("east").unwrap_err();
+    assert!(
+        refusal
+            .to_string()
+            .contains("is connected with a zone token")
+    );
+    assert!(without("west").is_ok());
+    drop(east);
+    assert!(without("east").is_ok());
 }
