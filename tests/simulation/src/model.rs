@@ -17,9 +17,11 @@ mod receiving;
 mod run;
 mod sending;
 mod store;
+mod summary;
 mod world;
 
 pub use run::{play, story};
-pub use world::{Peers, Summary, Violation};
+pub use summary::Summary;
+pub use world::{Peers, Violation};
 
 pub use crate::mischief::Mischief;

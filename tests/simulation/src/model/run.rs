@@ -8,7 +8,8 @@ use crate::mischief::Mischief;
 use crate::model::link::Direction;
 use crate::model::peer::Kind;
 use crate::model::store::{Owner, Ty};
-use crate::model::world::{Peers, Summary, Violation, World};
+use crate::model::summary::Summary;
+use crate::model::world::{Peers, Violation, World};
 
 /// After so many rounds without faults there must be nothing left to say.
 const MOST_ROUNDS: usize = 2_000;

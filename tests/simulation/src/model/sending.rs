@@ -301,3 +301,36 @@ impl StockSending {
         None
     }
 }
+
+/// A response in pieces of so many entries.
+pub(super) fn pieces(response: Response<Ty>, size: usize) -> Vec<(Response<Ty>, bool)> {
+    let mut pieces = Vec::new();
+    let mut rest = response;
+    loop {
+        let later = rest.resources.split_off(rest.resources.len().min(size));
+        let more = !later.is_empty();
+        let mut next = Response {
+            resources: later,
+            removed: Vec::new(),
+            ..rest.clone()
+        };
+        if more {
+            // Removals come last.
+            std::mem::swap(&mut next.removed, &mut rest.removed);
+        }
+        pieces.push((rest, more));
+        if !more {
+            return pieces;
+        }
+        rest = next;
+    }
+}
+
+/// What a response says, for people.
+pub(super) fn said(response: &Response<Ty>) -> String {
+    let upserts = response.resources.iter();
+    let upserts = upserts.map(|(name, item)| format!("+{name}@{}", item.version));
+    let removed = response.removed.iter().map(|name| format!("-{name}"));
+    let words: Vec<String> = upserts.chain(removed).collect();
+    format!("{:?} #{} {}", response.ty, response.nonce, words.join(" "))
+}

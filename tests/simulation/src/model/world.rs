@@ -10,8 +10,11 @@ use crate::mischief::Mischief;
 use crate::model::link::{Connection, Direction};
 use crate::model::peer::Kind;
 use crate::model::receiving::Receiving;
-use crate::model::sending::{Heard, OwnSending, Sending, StockSending, ToReceiver, ToSender};
+use crate::model::sending::{
+    Heard, OwnSending, Sending, StockSending, ToReceiver, ToSender, pieces, said,
+};
 use crate::model::store::{Owner, Store, Ty, item};
+use crate::model::summary::Summary;
 
 /// Bursts make long lines.
 const LONGEST_LINE: usize = 300;
@@ -28,64 +31,6 @@ pub enum Peers {
     Undigested,
     /// A global of ours, and stock zones.
     Stock,
-}
-
-/// What a run was like.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Messages that arrived.
-    pub messages: u64,
-    /// Responses that were applied.
-    pub applied: u64,
-    /// Resources that were removed by a response.
-    pub removals: u64,
-    /// Resources that were refused.
-    pub refusals: u64,
-    /// Connections that were made.
-    pub connections: u64,
-    /// Crashes.
-    pub crashes: u64,
-    /// Differences that digests showed.
-    pub differences: u64,
-    /// The most messages that were under way on one stream.
-    pub most_under_way: usize,
-    /// A hash of all that happened, in order.
-    pub trace: u64,
-}
-
-impl Summary {
-    /// Adds what another run was like.
-    pub fn add(&mut self, other: &Self) {
-        self.messages += other.messages;
-        self.applied += other.applied;
-        self.removals += other.removals;
-        self.refusals += other.refusals;
-        self.connections += other.connections;
-        self.crashes += other.crashes;
-        self.differences += other.differences;
-        self.most_under_way = self.most_under_way.max(other.most_under_way);
-        // In whatever order they are played.
-        self.trace = self.trace.wrapping_add(other.trace);
-    }
-}
-
-impl std::fmt::Display for Summary {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} connections, {} messages, {} responses applied, {} removals, {} refusals, \
-             {} crashes, {} differences, at most {} messages under way on a stream, trace {:016x}",
-            self.connections,
-            self.messages,
-            self.applied,
-            self.removals,
-            self.refusals,
-            self.crashes,
-            self.differences,
-            self.most_under_way,
-            self.trace
-        )
-    }
 }
 
 /// Something that must not happen.
@@ -543,38 +488,4 @@ fn sending(kind: Kind, peer: Kind, is_up: bool, chunk: usize, forgets: bool) -> 
         Kind::Stock26 | Kind::Stock27 => Sending::Stock(StockSending::new(false, false)),
         Kind::Stock214 => Sending::Stock(StockSending::new(false, true)),
     }
-}
-
-type Response = mesh_delta::Response<Ty>;
-
-/// A response in pieces of so many entries.
-fn pieces(response: Response, size: usize) -> Vec<(Response, bool)> {
-    let mut pieces = Vec::new();
-    let mut rest = response;
-    loop {
-        let later = rest.resources.split_off(rest.resources.len().min(size));
-        let more = !later.is_empty();
-        let mut next = Response {
-            resources: later,
-            removed: Vec::new(),
-            ..rest.clone()
-        };
-        if more {
-            // Removals come last.
-            std::mem::swap(&mut next.removed, &mut rest.removed);
-        }
-        pieces.push((rest, more));
-        if !more {
-            return pieces;
-        }
-        rest = next;
-    }
-}
-
-fn said(response: &Response) -> String {
-    let upserts = response.resources.iter();
-    let upserts = upserts.map(|(name, item)| format!("+{name}@{}", item.version));
-    let removed = response.removed.iter().map(|name| format!("-{name}"));
-    let words: Vec<String> = upserts.chain(removed).collect();
-    format!("{:?} #{} {}", response.ty, response.nonce, words.join(" "))
 }

@@ -169,17 +169,23 @@ pub(super) async fn run_global(host: Arc<Host>, shared: Arc<Shared>) -> turmoil:
     }
 }
 
+/// What a server says to one of its clients, in the trace.
+pub(super) fn said_by(server: &str, client: &str) -> Arc<str> {
+    format!("{server} to {client}").into()
+}
+
 /// Accepts connections for ever.
 pub(super) async fn listen(who: &str, trace: &Arc<Trace>, router: axum::Router) -> turmoil::Result {
     let listener = turmoil::net::TcpListener::bind(("0.0.0.0", PORT)).await?;
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
             continue;
         };
+        let peer = turmoil::reverse_lookup(peer.ip()).unwrap_or_default();
         let watched = Watched {
             stream,
             trace: Arc::clone(trace),
-            who: who.into(),
+            who: said_by(who, &peer),
         };
         tokio::spawn(serve(watched, router.clone()));
     }

@@ -18,6 +18,9 @@ use super::wire::Trace;
 /// Its name.
 pub(super) const MUTE: &str = "mute";
 
+/// How much fits into its windows.
+pub(super) const WINDOW: u32 = 64 << 10;
+
 /// Opens its stream after a while, and holds it as long as it may.
 pub(super) async fn run(after: Duration, trace: Arc<Trace>) -> turmoil::Result {
     tokio::time::sleep(after).await;
@@ -29,7 +32,9 @@ pub(super) async fn run(after: Duration, trace: Arc<Trace>) -> turmoil::Result {
             Ok::<_, std::io::Error>(TokioIo::new(super::wire::Watched { stream, trace, who }))
         }
     });
-    let endpoint = Endpoint::from_static("http://global:5685");
+    let endpoint = Endpoint::from_static("http://global:5685")
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW);
     let Ok(channel) = endpoint.connect_with_connector(connector).await else {
         return std::future::pending().await;
     };

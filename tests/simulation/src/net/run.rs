@@ -38,6 +38,8 @@ const SHOWN: Duration = Duration::from_millis(50);
 const HEARD: Duration = Duration::from_secs(4);
 /// A connection that was opened so long after a fault has lost nothing to it.
 const SOUND: Duration = Duration::from_secs(1);
+/// A peer that never reads is written what fits into its windows, and what goes around that.
+const MOST_FOR_MUTE: u64 = mute::WINDOW as u64 + (4 << 10);
 /// A change that meets no fault is everywhere within so long.
 const PROBE: Duration = Duration::from_secs(3);
 
@@ -225,6 +227,11 @@ impl Fleet<'_> {
             let batch = self.workload.changes(&host.name, 8, 12);
             host.writes.lock().push_back(batch);
         }
+        if self.has_mute {
+            // More than its windows take.
+            let batch = self.workload.changes(GLOBAL, 2_500, 2_000);
+            self.global.writes.lock().push_back(batch);
+        }
     }
 
     /// Time passes, and what must hold at any time is checked.
@@ -273,6 +280,11 @@ impl Fleet<'_> {
             && now.saturating_sub(since) > FIRST_SILENCE
         {
             let text = "a peer that never reads still has its stream".to_owned();
+            self.shared.ledger.lock().accuse(now, text);
+        }
+        let bytes = self.shared.trace.bytes_by(&hosts::said_by(GLOBAL, MUTE));
+        if bytes > MOST_FOR_MUTE {
+            let text = format!("a peer that never reads was written {bytes} bytes");
             self.shared.ledger.lock().accuse(now, text);
         }
     }

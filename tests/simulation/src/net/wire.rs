@@ -1,5 +1,6 @@
 //! Byte streams of the simulated network, every byte of which goes into the trace.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,18 +24,26 @@ pub(super) struct Trace {
 struct State {
     hash: Sha256,
     bytes: u64,
+    bytes_by: BTreeMap<Arc<str>, u64>,
     writes: u64,
 }
 
 impl Trace {
-    fn add(&self, who: &str, said: &[u8]) {
+    fn add(&self, who: &Arc<str>, said: &[u8]) {
         let mut state = self.state.lock();
+        *state.bytes_by.entry(Arc::clone(who)).or_default() += said.len() as u64;
         state.hash.update(now().as_nanos().to_be_bytes());
-        state.hash.update(who);
+        state.hash.update(who.as_bytes());
         state.hash.update([0]);
         state.hash.update(said);
         state.bytes += said.len() as u64;
         state.writes += 1;
+    }
+
+    /// How many bytes were written by one.
+    pub(super) fn bytes_by(&self, who: &str) -> u64 {
+        let state = self.state.lock();
+        state.bytes_by.get(who).copied().unwrap_or_default()
     }
 
     /// How many bytes were written, in how many pieces, and the hash of it all.
