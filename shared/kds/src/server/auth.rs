@@ -135,7 +135,10 @@ pub enum Refusal {
 }
 
 fn hint(zone: &ZoneName) -> String {
-    format!("make one with 'meridian generate zone-token --zone {zone} --scope cp' at the global")
+    format!(
+        "make one with 'meridian generate zone-token --zone {zone} --scope cp --valid-for 8760h' \
+         at the global"
+    )
 }
 
 impl Refusal {
