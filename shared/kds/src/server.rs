@@ -38,7 +38,7 @@ use uuid::Uuid;
 
 pub use self::auth::{Exempt, Refusal, ZoneAuth};
 use self::door::{Door, Entered, Gate, Pass};
-use self::registry::{Registry, StreamKind};
+use self::registry::{Registry, StreamKind, Taker};
 use crate::intake::Intake;
 use crate::kind::Kind;
 use crate::mapping::Mapping;
@@ -251,16 +251,17 @@ impl Server {
             return Err(End::Shutdown.to_status());
         }
         let Entered { peer, pass } = Entered::of(request)?;
-        let seat = self
-            .inner
-            .registry
-            .take(&peer.zone, kind, peer.store_id)
-            .map_err(|error| {
-                if error.is_news {
-                    tracing::error!(zone.name = %peer.zone, "refused a connection: {error}");
-                }
-                Status::already_exists(error.to_string())
-            })?;
+        let taker = Taker {
+            zone: &peer.zone,
+            store_id: peer.store_id,
+            is_exempt: pass.is_exempt(),
+        };
+        let seat = self.inner.registry.take(taker, kind).map_err(|error| {
+            if error.is_news {
+                tracing::error!(zone.name = %peer.zone, "refused a connection: {error}");
+            }
+            Status::already_exists(error.to_string())
+        })?;
         self.inner.config.book.admit(&peer).await?;
         if pass.is_exempt() && kind == StreamKind::Down {
             tracing::warn!(

@@ -40,10 +40,21 @@ pub(crate) struct NameInUse {
     pub(crate) is_news: bool,
 }
 
+/// Who takes a seat.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taker<'a> {
+    pub(crate) zone: &'a ZoneName,
+    /// The identity of its store, from a zone of ours.
+    pub(crate) store_id: Option<Uuid>,
+    /// Whether it may sit there without a proof that it is the zone, as anybody may.
+    pub(crate) is_exempt: bool,
+}
+
 #[derive(Debug)]
 struct Live {
     id: u64,
     store_id: Option<Uuid>,
+    is_exempt: bool,
     cancel: CancellationToken,
 }
 
@@ -76,14 +87,29 @@ impl Registry {
     /// Takes the seat for a new stream, from an older stream of the same zone if there is one.
     ///
     /// # Errors
-    /// When a live stream of the name belongs to another store: that is another zone.
+    /// When a live stream of the name belongs to another store: that is another zone. One that
+    /// proves nothing gives way to one that does.
     pub(crate) fn take(
         self: &Arc<Self>,
-        zone: &ZoneName,
+        taker: Taker<'_>,
         kind: StreamKind,
-        store_id: Option<Uuid>,
     ) -> Result<Seat, NameInUse> {
+        let Taker {
+            zone,
+            store_id,
+            is_exempt,
+        } = taker;
         let mut state = self.state.lock();
+        if !is_exempt {
+            for kind in StreamKind::ALL {
+                let place = (zone.clone(), kind);
+                if state.streams.get(&place).is_some_and(|l| l.is_exempt)
+                    && let Some(live) = state.streams.remove(&place)
+                {
+                    live.cancel.cancel();
+                }
+            }
+        }
         let held = |kind| {
             state
                 .streams
@@ -111,6 +137,7 @@ impl Registry {
         let live = Live {
             id,
             store_id,
+            is_exempt,
             cancel: superseded.clone(),
         };
         if let Some(older) = state.streams.insert((zone.clone(), kind), live) {
@@ -158,12 +185,29 @@ mod tests {
         ZoneName::parse("east").unwrap()
     }
 
+    fn take(
+        registry: &Arc<Registry>,
+        kind: StreamKind,
+        store_id: Option<Uuid>,
+    ) -> Result<Seat, NameInUse> {
+        let zone = &east();
+        let is_exempt = false;
+        registry.take(
+            Taker {
+                zone,
+                store_id,
+                is_exempt,
+            },
+            kind,
+        )
+    }
+
     #[test]
     fn the_newest_stream_of_a_zone_wins() {
         let registry = Arc::new(Registry::default());
         let store = Some(Uuid::from_u128(1));
-        let old = registry.take(&east(), StreamKind::Down, store).unwrap();
-        let new = registry.take(&east(), StreamKind::Down, store).unwrap();
+        let old = take(&registry, StreamKind::Down, store).unwrap();
+        let new = take(&registry, StreamKind::Down, store).unwrap();
         assert!(old.superseded.is_cancelled());
         drop(old);
         assert!(!new.superseded.is_cancelled());
@@ -176,21 +220,40 @@ mod tests {
     #[test]
     fn another_store_under_a_live_name_is_refused_until_the_name_is_free() {
         let registry = Arc::new(Registry::default());
-        let first = registry
-            .take(&east(), StreamKind::Up, Some(Uuid::from_u128(1)))
-            .unwrap();
+        let first = take(&registry, StreamKind::Up, Some(Uuid::from_u128(1))).unwrap();
         let second = Some(Uuid::from_u128(2));
-        assert!(registry.take(&east(), StreamKind::Down, second).is_err());
+        assert!(take(&registry, StreamKind::Down, second).is_err());
         assert!(!first.superseded.is_cancelled());
         drop(first);
-        assert!(registry.take(&east(), StreamKind::Down, second).is_ok());
+        assert!(take(&registry, StreamKind::Down, second).is_ok());
     }
 
     #[test]
     fn stock_zones_have_no_store_id_and_replace_one_another() {
         let registry = Arc::new(Registry::default());
-        let first = registry.take(&east(), StreamKind::Up, None).unwrap();
-        assert!(registry.take(&east(), StreamKind::Up, None).is_ok());
+        let first = take(&registry, StreamKind::Up, None).unwrap();
+        assert!(take(&registry, StreamKind::Up, None).is_ok());
         assert!(first.superseded.is_cancelled());
+    }
+
+    #[test]
+    fn one_that_proves_nothing_gives_way_to_one_that_does() {
+        let registry = Arc::new(Registry::default());
+        let zone = &east();
+        let sit = |kind, store, is_exempt| {
+            let taker = Taker {
+                zone,
+                store_id: Some(Uuid::from_u128(store)),
+                is_exempt,
+            };
+            registry.take(taker, kind)
+        };
+        let stranger = sit(StreamKind::Up, 1, true).unwrap();
+        assert!(sit(StreamKind::Down, 2, true).is_err());
+        let zone = sit(StreamKind::Down, 2, false).unwrap();
+        assert!(stranger.superseded.is_cancelled());
+        drop(stranger);
+        assert!(sit(StreamKind::Down, 3, false).is_err());
+        assert!(!zone.superseded.is_cancelled());
     }
 }
