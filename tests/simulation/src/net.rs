@@ -2,8 +2,9 @@
 //!
 //! [turmoil](https://docs.rs/turmoil) runs one global and up to eight zones on one thread, in
 //! simulated time. Links are cut, in one direction or both, or hold back what is said; processes
-//! and machines die and come back with what was durable; disks are slow; zones run twice; a peer
-//! never reads.
+//! and machines die and come back with what was durable; the global comes back with another store,
+//! or another deployment's comes in its place; disks are slow; zones run twice; a peer never reads;
+//! some seeds hide what ours can do beyond Kuma's protocol.
 //!
 //! Checked with every commit of every store: nothing is removed that its owner still has, nothing
 //! older comes after something newer, nothing is anybody else's. Checked all the time: who is

@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use crate::dice::Dice;
 
 /// Told of every write that becomes durable: the states before and after it.
-type Watcher = Box<dyn Fn(&Snapshot, &Snapshot) + Send + Sync>;
+pub(super) type Watcher = Box<dyn Fn(&Snapshot, &Snapshot) + Send + Sync>;
 
 /// The disk of one host.
 #[derive(Clone)]
@@ -83,6 +83,15 @@ impl Disk {
             }
         }
         self.0.state.lock().pending.clear();
+    }
+
+    /// Another disk with all that this one has, under another identity.
+    pub(super) fn copied(&self, id: StoreId, dice: Dice, watcher: Watcher) -> Self {
+        let copy = Self::new(id, dice, watcher);
+        let snapshot = self.0.durable.snapshot();
+        let all = snapshot.iter().cloned();
+        copy.fill(all.fold(Batch::new(), Batch::put));
+        copy
     }
 
     /// Writes at once, before there is a host.

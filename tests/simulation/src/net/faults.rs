@@ -1,10 +1,18 @@
 //! What goes wrong in a simulated fleet, and when it is put right.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use mesh_kds::client::known_cluster_id;
+use mesh_store::{Store as _, StoreId};
+use uuid::Uuid;
+
+use super::disk::Disk;
+use super::hosts::Host;
 use super::ledger::GLOBAL;
 use super::run::Fleet;
+use super::workload::{FLEET, identity};
 use crate::dice::Dice;
 
 /// What is between a zone and its global.
@@ -23,13 +31,15 @@ pub(super) enum Link {
 }
 
 /// What may happen, and how often where all of it does.
-const KINDS: [(Kind, usize); 9] = [
+const KINDS: [(Kind, usize); 11] = [
     (Kind::Write, 40),
     (Kind::Burst, 1),
     (Kind::Link, 12),
     (Kind::CrashZone, 4),
     (Kind::LoseZone, 3),
     (Kind::CrashGlobal, 3),
+    (Kind::NewStore, 2),
+    (Kind::OtherGlobal, 2),
     (Kind::SlowDisk, 4),
     (Kind::Double, 3),
     (Kind::Rest, 6),
@@ -49,6 +59,10 @@ enum Kind {
     LoseZone,
     /// The process of the global dies.
     CrashGlobal,
+    /// The process of the global dies, and what it has is in another store when it comes back.
+    NewStore,
+    /// The process of the global dies, and another deployment's comes in its place.
+    OtherGlobal,
     /// A disk takes its time.
     SlowDisk,
     /// A zone has two processes for a while.
@@ -67,6 +81,8 @@ pub(super) struct Faults {
     down: BTreeMap<usize, Duration>,
     /// The same for the global.
     global_down: Option<Duration>,
+    /// Until when another deployment's global is in its place.
+    other_global: Option<Duration>,
     slow: BTreeMap<usize, Duration>,
     pub(super) happened: usize,
 }
@@ -90,6 +106,7 @@ impl Faults {
             links: vec![(Link::Whole, Duration::ZERO); zones],
             down: BTreeMap::new(),
             global_down: None,
+            other_global: None,
             slow: BTreeMap::new(),
             happened: 0,
             dice,
@@ -122,7 +139,13 @@ impl Faults {
                 }
                 self.crash(fleet, zone, until);
             }
-            Kind::CrashGlobal => self.crash_global(fleet, until),
+            Kind::CrashGlobal => _ = self.crash_global(fleet, until),
+            Kind::NewStore => {
+                if self.crash_global(fleet, until) {
+                    self.replace_store(fleet);
+                }
+            }
+            Kind::OtherGlobal => self.replace_global(fleet, until),
             Kind::SlowDisk => self.slow_down(fleet, zone, until),
             Kind::Double => {
                 self.happened += 1;
@@ -166,7 +189,7 @@ impl Faults {
     }
 
     fn set_link(&mut self, fleet: &mut Fleet<'_>, zone: usize, link: Link, until: Duration) {
-        let host = std::sync::Arc::clone(&fleet.zones[zone]);
+        let host = Arc::clone(&fleet.zones[zone]);
         let (name, global) = (host.name.as_str(), host.target.as_str());
         match (self.links[zone].0, link) {
             (_, Link::Parted) => fleet.sim.partition(name, global),
@@ -191,7 +214,7 @@ impl Faults {
         self.happened += 1;
         let host = &fleet.zones[zone];
         fleet.sim.crash(host.name.as_str());
-        host.disk.crash();
+        host.disk().crash();
         *host.state.lock() = None;
         *host.client.lock() = None;
         host.silent_for.lock().clear();
@@ -200,23 +223,65 @@ impl Faults {
         fleet.note_link(zone, self.links[zone].0, false);
     }
 
-    fn crash_global(&mut self, fleet: &mut Fleet<'_>, until: Duration) {
-        if self.global_down.is_some() {
-            return;
+    /// Whether there was one to crash.
+    fn crash_global(&mut self, fleet: &mut Fleet<'_>, until: Duration) -> bool {
+        if self.global_down.is_some() || self.other_global.is_some() {
+            return false;
         }
         self.happened += 1;
+        self.stop_global(fleet);
+        self.global_down = Some(until);
+        true
+    }
+
+    fn stop_global(&mut self, fleet: &mut Fleet<'_>) {
         fleet.sim.crash(GLOBAL);
-        fleet.global.disk.crash();
+        fleet.global.disk().crash();
         fleet.shared.book.forget();
         fleet.global.silent_for.lock().clear();
         fleet.tell("the global crashes");
-        self.global_down = Some(until);
+    }
+
+    /// As after a restore: everything is there, and the store has another identity.
+    fn replace_store(&mut self, fleet: &mut Fleet<'_>) {
+        let mut old = fleet.global.disk.lock();
+        let ledger = Arc::clone(&fleet.shared.ledger);
+        ledger.lock().reborn(GLOBAL);
+        let id = StoreId(Uuid::from_u64_pair(self.dice.throw(), self.dice.throw()));
+        *old = old.copied(
+            id,
+            self.dice.fork(),
+            Box::new(move |before, after| ledger.lock().committed(GLOBAL, before, after)),
+        );
+        drop(old);
+        fleet.tell("what the global has is in another store");
+    }
+
+    /// A typo in its work directory, say. No zone may take anything from it, or lose anything.
+    fn replace_global(&mut self, fleet: &mut Fleet<'_>, until: Duration) {
+        // A zone that follows nobody yet follows the first that it meets.
+        let follows =
+            |host: &Arc<Host>| known_cluster_id(&host.disk().snapshot()).as_deref() == Some(FLEET);
+        let is_early = !fleet.zones.iter().all(follows);
+        if is_early || !self.crash_global(fleet, until) {
+            return;
+        }
+        let id = StoreId(Uuid::from_u64_pair(self.dice.throw(), self.dice.throw()));
+        let other = Disk::new(id, self.dice.fork(), Box::new(|_, _| {}));
+        if self.dice.percent(70) {
+            other.fill(identity("fleet-2"));
+        }
+        *fleet.global.other_disk.lock() = Some(other);
+        self.global_down = None;
+        self.other_global = Some(until);
+        fleet.sim.bounce(GLOBAL);
+        fleet.tell("another deployment's global is in its place");
     }
 
     fn slow_down(&mut self, fleet: &mut Fleet<'_>, zone: usize, until: Duration) {
         self.happened += 1;
         let slowness = Some(self.dice.millis(50, 4_000));
-        fleet.zones[zone].disk.set_slowness(slowness);
+        fleet.zones[zone].disk().set_slowness(slowness);
         fleet.tell(&format!("the disk of {} is slow", fleet.zones[zone].name));
         self.slow.insert(zone, until);
     }
@@ -238,11 +303,17 @@ impl Faults {
             }
             if self.slow.get(&zone).is_some_and(|until| is_over(*until)) {
                 self.slow.remove(&zone);
-                fleet.zones[zone].disk.set_slowness(None);
+                fleet.zones[zone].disk().set_slowness(None);
             }
             if is_all {
                 *fleet.zones[zone].is_doubled_until.lock() = Duration::ZERO;
             }
+        }
+        if self.other_global.is_some_and(is_over) {
+            self.other_global = None;
+            self.stop_global(fleet);
+            *fleet.global.other_disk.lock() = None;
+            self.global_down = Some(now);
         }
         if self.global_down.is_some_and(is_over) {
             self.global_down = None;

@@ -36,7 +36,9 @@ const LOOK: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) name: String,
-    pub(super) disk: Disk,
+    pub(super) disk: Mutex<Disk>,
+    /// The disk of somebody else that is there by mistake.
+    pub(super) other_disk: Mutex<Option<Disk>>,
     /// What is to be written by the host's own users.
     pub(super) writes: Mutex<VecDeque<Batch>>,
     /// A zone runs a second client until then.
@@ -55,6 +57,12 @@ pub(super) struct Host {
 }
 
 impl Host {
+    /// The disk that it runs on now.
+    pub(super) fn disk(&self) -> Disk {
+        let other = self.other_disk.lock().clone();
+        other.unwrap_or_else(|| self.disk.lock().clone())
+    }
+
     /// Shows where its links stand.
     fn show(&self, links: &[LinkStatus]) {
         let silent_for = links
@@ -147,11 +155,12 @@ fn node(id: &str) -> NodeInfo {
 
 /// Runs a global until its host crashes.
 pub(super) async fn run_global(host: Arc<Host>, shared: Arc<Shared>) -> turmoil::Result {
+    let disk = host.disk();
     let config = server::Config {
-        store: Arc::new(host.disk.clone()),
+        store: Arc::new(disk.clone()),
         book: Arc::clone(&shared.book) as Arc<dyn ZoneBook>,
         node: NodeInfo {
-            store_id: Some(host.disk.id().0),
+            store_id: Some(disk.id().0),
             ..node("")
         },
         max_message: MAX_MESSAGE,
@@ -263,9 +272,9 @@ async fn dial(host: &Arc<Host>, shared: &Arc<Shared>, number: u64) {
             tls: None,
             max_message: MAX_MESSAGE,
         },
-        store: Arc::new(host.disk.clone()),
+        store: Arc::new(host.disk()),
         node: node(&host.name),
-        store_id: host.disk.id().0,
+        store_id: host.disk().id().0,
         metrics: Metrics::default(),
     };
     let dialler = Dialler {
@@ -297,9 +306,10 @@ async fn dial(host: &Arc<Host>, shared: &Arc<Shared>, number: u64) {
 async fn obey(host: &Host, links: impl Fn() -> Vec<LinkStatus>) -> turmoil::Result {
     loop {
         host.show(&links());
-        let next = host.writes.lock().pop_front();
+        let is_other = host.other_disk.lock().is_some();
+        let next = host.writes.lock().pop_front_if(|_| !is_other);
         match next {
-            Some(batch) => while write(&host.disk, &batch).await.is_err() {},
+            Some(batch) => while write(&host.disk(), &batch).await.is_err() {},
             None => tokio::time::sleep(LOOK).await,
         }
     }

@@ -160,6 +160,14 @@ impl Ledger {
         }
     }
 
+    /// What `place` has is in another store from now on, which counts from the start. What it has
+    /// is about to be written there.
+    pub(super) fn reborn(&mut self, place: &str) {
+        for (of, book) in &mut self.books {
+            (book.applied).retain(|thing, _| sender(of, thing).as_deref() != Some(place));
+        }
+    }
+
     /// Where a zone and the global do not hold of each other what they should, if anywhere.
     pub(super) fn difference(&self, zones: &[String]) -> Option<String> {
         zones.iter().find_map(|zone| self.difference_of(zone))

@@ -132,7 +132,8 @@ impl Fleet<'_> {
             );
             Arc::new(Host {
                 name: name.to_owned(),
-                disk,
+                disk: Mutex::new(disk),
+                other_disk: Mutex::default(),
                 writes: Mutex::default(),
                 is_doubled_until: Mutex::default(),
                 target: target.to_owned(),
@@ -144,7 +145,7 @@ impl Fleet<'_> {
             })
         };
         let global = host(GLOBAL);
-        global.disk.fill(workload::identity());
+        global.disk().fill(workload::identity(workload::FLEET));
         let (runs, of_runs) = (Arc::clone(&global), Arc::clone(&shared));
         sim.host(GLOBAL, move || {
             hosts::run_global(Arc::clone(&runs), Arc::clone(&of_runs))

@@ -90,10 +90,13 @@ fn key(ty: ResourceType, name: &str) -> Key {
     Key::in_mesh(ty, mesh, name)
 }
 
+/// The identity of the simulated deployment.
+pub(super) const FLEET: &str = "fleet-1";
+
 /// What tells a deployment from another.
-pub(super) fn identity() -> Batch {
+pub(super) fn identity(id: &str) -> Batch {
     let config = system::Config {
-        config: "fleet-1".to_owned(),
+        config: id.to_owned(),
     };
     let spec = Spec::encode(ResourceType::Config, &config);
     let key = key(ResourceType::Config, cluster::ID);
