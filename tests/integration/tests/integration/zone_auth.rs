@@ -499,44 +499,48 @@ async fn a_zone_shows_a_new_certificate_to_its_proxies_and_tells_their_agents() 
     Ok(())
 }
 
+/// Opens so many calls on one connection; how each ended, OK if it is still open.
+async fn call_often(global: &Global, who: &str, calls: usize) -> Vec<Code> {
+    let channel = connect(global).await;
+    let said = metadata(who);
+    let calls = stream::iter(0..calls).map(|_| {
+        let mut client = KdsSyncServiceClient::new(channel.clone());
+        let said = &said;
+        async move {
+            let mut call = match down(&mut client, said, Vec::new()).await {
+                Ok(call) => call,
+                Err(status) => return status.code(),
+            };
+            // The last one is followed by none.
+            let end = tokio::time::timeout(Duration::from_secs(20), call.end()).await;
+            end.map_or(Code::Ok, |status| status.code())
+        }
+    });
+    calls.buffer_unordered(200).collect().await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_calls_of_one_peer_each_get_a_status_and_harm_nobody() -> anyhow::Result<()> {
     let list = "KUMA_MULTIZONE_GLOBAL_KDS_ALLOW_UNAUTHENTICATED_ZONES";
     let environment = Environment::from([(list.to_owned(), "stock".to_owned())]);
     let global = Global::start_with(environment).await?;
     let zone = Zone::start("east", &global).await?;
-    for (who, code) in [
-        ("stranger", Code::Unauthenticated),
-        // It may speak, once: each call takes the place of the one before.
-        ("stock", Code::Unavailable),
-    ] {
-        let channel = connect(&global).await;
-        let said = metadata(who);
-        let calls = stream::iter(0..10_000).map(|_| {
-            let mut client = KdsSyncServiceClient::new(channel.clone());
-            let said = &said;
-            async move {
-                match down(&mut client, said, Vec::new()).await {
-                    Err(status) => status.code(),
-                    Ok(mut call) => {
-                        let end = call.end();
-                        // The last ones are followed by none.
-                        match tokio::time::timeout(Duration::from_secs(20), end).await {
-                            Ok(status) => status.code(),
-                            Err(_) => Code::Ok,
-                        }
-                    }
-                }
-            }
-        });
-        let ended: Vec<Code> = calls.buffer_unordered(200).collect().await;
-        let open = ended.iter().filter(|end| **end == Code::Ok).count();
-        assert!(open <= 1, "{who}: {open} calls are still open");
-        let odd = ended.iter().find(|end| **end != code && **end != Code::Ok);
-        assert_eq!(odd, None, "{who}");
-        global.api.apply(&route(who)).await?;
-        has_route(&zone, who).await;
+    // A stranger has each of its connections for some seconds only.
+    for _ in 0..10 {
+        for end in call_often(&global, "stranger", 1_000).await {
+            assert_eq!(end, Code::Unauthenticated);
+        }
     }
+    global.api.apply(&route("strangers")).await?;
+    has_route(&zone, "strangers").await;
+    // One that may speak does so once: each call takes the place of the one before.
+    let ended = call_often(&global, "stock", 10_000).await;
+    let open = ended.iter().filter(|end| **end == Code::Ok).count();
+    assert!(open <= 1, "{open} calls are still open");
+    let odd = |end: &&Code| !matches!(end, Code::Ok | Code::Unavailable);
+    assert_eq!(ended.iter().find(odd), None);
+    global.api.apply(&route("guests")).await?;
+    has_route(&zone, "guests").await;
     assert_eq!(*zone.global.borrow(), State::Following);
     Ok(())
 }
