@@ -2,16 +2,33 @@
 
 use mesh_model::ResourceType;
 use mesh_model::json::{self, Body};
+use mesh_model::validate::Violation;
+
+/// What is wrong with a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum BodyError {
+    /// It cannot be read; why, as a sentence.
+    Unreadable(String),
+    /// It is no spec; where and why.
+    NoSpec(Violation),
+}
 
 /// Reads a body as a resource of type `ty`.
 ///
 /// # Errors
-/// What is wrong with it, as a sentence.
-pub(crate) fn parse(ty: ResourceType, bytes: &[u8]) -> Result<Body, String> {
+/// What is wrong with it.
+pub(crate) fn parse(ty: ResourceType, bytes: &[u8]) -> Result<Body, BodyError> {
     // Kuma lets broken UTF-8 through too: names and labels with it fail later.
     let text = String::from_utf8_lossy(bytes);
-    let value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-    json::parse_body(ty, &value).map_err(|error| error.to_string())
+    let value =
+        serde_json::from_str(&text).map_err(|error| BodyError::Unreadable(error.to_string()))?;
+    json::parse_body(ty, &value).map_err(|error| {
+        if ty.is_json() && error.path == json::SPEC {
+            BodyError::NoSpec(Violation::new(error.path, error.message))
+        } else {
+            BodyError::Unreadable(error.to_string())
+        }
+    })
 }
 
 #[cfg(test)]
@@ -19,7 +36,10 @@ mod tests {
     use super::*;
 
     fn error(body: &str) -> String {
-        parse(ResourceType::Zone, body.as_bytes()).unwrap_err()
+        match parse(ResourceType::Zone, body.as_bytes()).unwrap_err() {
+            BodyError::Unreadable(why) => why,
+            BodyError::NoSpec(violation) => panic!("the spec of a Zone is no JSON: {violation}"),
+        }
     }
 
     #[test]

@@ -64,7 +64,11 @@ pub(crate) fn kubernetes(resource: &Resource, namespace: Option<&str>) -> Value 
     }
     let seconds = mesh_model::Timestamp::from_unix_seconds(resource.created().unix_seconds());
     metadata.insert("creationTimestamp".to_owned(), json!(seconds.to_string()));
-    let mut spec = json::encode_spec(resource.spec());
+    let mut spec = (resource.spec().json()).unwrap_or_else(|| json::encode_spec(resource.spec()));
+    if let Some(mesh) = key.mesh().filter(|_| ty.is_json()) {
+        let labels = json!({ mesh_model::labels::MESH: mesh.as_str() });
+        metadata.insert("labels".to_owned(), labels);
+    }
     if ty.describe().is_admin_only {
         if let Some(mesh) = key.mesh() {
             let labels = json!({ mesh_model::labels::MESH: mesh.as_str() });
@@ -87,7 +91,7 @@ pub(crate) fn kubernetes(resource: &Resource, namespace: Option<&str>) -> Value 
     object.insert("kind".to_owned(), json!(ty.name()));
     object.insert("apiVersion".to_owned(), json!("kuma.io/v1alpha1"));
     object.insert("metadata".to_owned(), Value::Object(metadata));
-    if let Some(mesh) = key.mesh() {
+    if let Some(mesh) = key.mesh().filter(|_| !ty.is_json()) {
         object.insert("mesh".to_owned(), json!(mesh.as_str()));
     }
     object.insert("spec".to_owned(), Value::Object(spec));

@@ -278,6 +278,12 @@ pub(crate) fn global_insight(context: &Context) -> Response {
     let online = zones
         .filter(|zone| status::is_zone_active(&snapshot, zone))
         .count();
+    let zone_proxies = |ty| {
+        json!({
+            "online": status::online_zone_proxies(&snapshot, ty),
+            "total": snapshot.list(ty).count(),
+        })
+    };
     ok(&json!({
         "createdAt": (context.now)().to_string(),
         "dataplanes": {
@@ -293,11 +299,8 @@ pub(crate) fn global_insight(context: &Context) -> Response {
                 "online": online,
                 "total": snapshot.list(ResourceType::Zone).count(),
             },
-            "zoneEgresses": { "online": 0, "total": 0 },
-            "zoneIngresses": {
-                "online": 0,
-                "total": snapshot.list(ResourceType::ZoneIngress).count(),
-            },
+            "zoneEgresses": zone_proxies(ResourceType::ZoneEgress),
+            "zoneIngresses": zone_proxies(ResourceType::ZoneIngress),
         },
     }))
 }

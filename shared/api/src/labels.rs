@@ -14,7 +14,12 @@ use crate::context::Mode;
 type Labels = BTreeMap<String, String>;
 
 /// What is wrong with labels by themselves.
-pub(crate) fn check(labels: &Labels, mode: &Mode, mesh: Option<&str>) -> Vec<Violation> {
+pub(crate) fn check(
+    labels: &Labels,
+    mode: &Mode,
+    ty: ResourceType,
+    mesh: Option<&str>,
+) -> Vec<Violation> {
     let mut found = validate::labels(labels);
     if let Some(origin) = labels.get(ORIGIN) {
         let here = match mode {
@@ -29,6 +34,14 @@ pub(crate) fn check(labels: &Labels, mode: &Mode, mesh: Option<&str>) -> Vec<Vio
         }
     }
     if let Mode::FederatedZone { zone } = mode {
+        // What is written for all zones is often sent to one by mistake, so an author says that
+        // this zone is meant. Users know this of the types that have it, and of no others.
+        if ty.is_json() && !labels.contains_key(ORIGIN) {
+            found.push(violation(
+                ORIGIN,
+                format!("must be {ORIGIN_ZONE:?} for a {ty} of this zone alone; others are written on the global control plane"),
+            ));
+        }
         if labels.get(ZONE).is_some_and(|z| z != zone.as_str()) {
             found.push(violation(ZONE, format!("this is zone {:?}", zone.as_str())));
         }
@@ -121,6 +134,7 @@ fn proxy_type(spec: &Spec) -> Option<&'static str> {
             })
         }
         ResourceType::ZoneIngress => Some("zoneingress"),
+        ResourceType::ZoneEgress => Some("zoneegress"),
         _ => None,
     }
 }

@@ -30,6 +30,7 @@ mod request;
 mod respond;
 mod route;
 mod router;
+mod services;
 pub mod status;
 mod tokens;
 mod write;

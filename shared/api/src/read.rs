@@ -18,7 +18,7 @@ use crate::page::Page;
 use crate::request::Request;
 use crate::respond;
 
-const TITLE: &str = "Could not retrieve a resource";
+pub(crate) const TITLE: &str = "Could not retrieve a resource";
 
 /// The mesh of a path, which must exist.
 pub(crate) fn mesh(snapshot: &Snapshot, name: &str) -> Result<MeshName, ApiError> {
@@ -111,14 +111,19 @@ pub(crate) fn list(
             .for_each(&mut visit),
         None => snapshot.list(ty).filter(wanted).for_each(&mut visit),
     }
+    Ok(self::page(request, page, total, items))
+}
+
+/// A page of a list, with the place of the next one.
+pub(crate) fn page(request: &Request<'_>, page: Page, total: usize, items: Vec<Value>) -> Response {
     let next = page.next(total).map(|offset| {
         let query = request.query.with("offset", &offset.to_string());
         format!("{}{}?{query}", request.origin(), request.path)
     });
-    Ok(respond::json(
+    respond::json(
         StatusCode::OK,
         &json!({ "total": total, "items": items, "next": next }),
-    ))
+    )
 }
 
 /// `GET /_kri/{kri}`: a resource by the name that means the same on every control plane.

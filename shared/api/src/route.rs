@@ -155,10 +155,14 @@ fn of_collection(segment: &str) -> Option<(ResourceType, bool)> {
     if let Some(ty) = ResourceType::from_collection(segment) {
         return Some((ty, false));
     }
+    if segment == "zoneegressoverviews" {
+        return Some((ResourceType::ZoneEgress, true));
+    }
     let collection = segment.strip_suffix("+insights")?;
     let ty = ResourceType::from_collection(collection).filter(|ty| has_overview(*ty))?;
-    // Only the first of a type's spellings has this form.
-    (ty.describe().collections.first() == Some(&collection)).then_some((ty, true))
+    // Only the first of a type's spellings has this form, and egresses have the one above.
+    (ty != ResourceType::ZoneEgress && ty.describe().collections.first() == Some(&collection))
+        .then_some((ty, true))
 }
 
 fn in_collection(
@@ -204,10 +208,7 @@ fn in_collection(
 
 /// Whether resources of a type are shown together with their insights.
 pub(crate) fn has_overview(ty: ResourceType) -> bool {
-    matches!(
-        ty,
-        ResourceType::Dataplane | ResourceType::Zone | ResourceType::ZoneIngress
-    )
+    ty.insight().is_some()
 }
 
 #[cfg(test)]
@@ -258,7 +259,19 @@ mod tests {
                 "/zoneingresses+insights/i",
                 "/zoneingresses+insights/{name}",
             ),
+            (
+                "/zoneegresses/e/_overview",
+                "/zoneegresses/{name}/_overview",
+            ),
+            ("/zoneegressoverviews", "/zoneegressoverviews"),
+            ("/zoneegressoverviews/e", "/zoneegressoverviews/{name}"),
             ("/global-secrets/s", "/global-secrets/{name}"),
+            ("/hostnamegenerators/h", "/hostnamegenerators/{name}"),
+            (
+                "/meshes/shop/meshtimeouts/t",
+                "/meshes/{mesh}/meshtimeouts/{name}",
+            ),
+            ("/health-checks", "/health-checks"),
             ("/globalsecrets", "/globalsecrets"),
             (
                 "/meshes/shop/meshgateways/g/dataplanes",
@@ -281,6 +294,8 @@ mod tests {
             "/meshes/shop/dataplanes/a/b",
             "/meshes/shop/dataplanes/a%2Fb",
             "/zone-ingresses+insights",
+            "/zoneegresses+insights",
+            "/meshtimeouts/t",
             "/zones%20insights",
             "/meshes+insights",
             "/configs/kuma-cluster-id",

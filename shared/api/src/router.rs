@@ -12,6 +12,7 @@ use http::header::{CONTENT_LENGTH, LOCATION};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use mesh_model::ResourceType;
 use tokio::sync::RwLock;
 use tokio::time::Instant;
 
@@ -20,7 +21,7 @@ use crate::error::ApiError;
 use crate::path::{self, Query};
 use crate::request::Request;
 use crate::route::{self, Route, Target};
-use crate::{acceptance, auth, cors, fixed, negotiate, read, respond, tokens, write};
+use crate::{acceptance, auth, cors, fixed, negotiate, read, respond, services, tokens, write};
 
 #[derive(Debug)]
 struct Api {
@@ -123,6 +124,11 @@ async fn dispatch(request: &Request<'_>, body: Body) -> Result<Response, ApiErro
         Target::Kri { kri } => read::by_kri(request, kri),
         Target::Selected { ty, mesh, name } => read::selected(request, *ty, mesh, name),
         Target::List {
+            ty: ResourceType::ServiceInsight,
+            mesh,
+            ..
+        } => services::list(request, mesh.as_deref()),
+        Target::List {
             ty,
             mesh,
             is_overview,
@@ -144,7 +150,12 @@ async fn dispatch(request: &Request<'_>, body: Body) -> Result<Response, ApiErro
                     write::require_writable(request, *ty)?;
                     write::delete(request, *ty, mesh, name).await
                 }
-                _ => read::item(request, *ty, mesh, name, *is_overview),
+                _ => match (ty, mesh) {
+                    (ResourceType::ServiceInsight, Some(mesh)) => {
+                        services::item(request, mesh, name)
+                    }
+                    _ => read::item(request, *ty, mesh, name, *is_overview),
+                },
             }
         }
     }

@@ -2,7 +2,9 @@
 
 use mesh_model::{Key, Resource, ResourceName, ResourceType, cluster};
 use mesh_proto::mesh::dataplane::networking::inbound::State;
-use mesh_proto::mesh::{Dataplane, DataplaneInsight};
+use mesh_proto::mesh::{
+    Dataplane, DataplaneInsight, DiscoverySubscription, ZoneEgressInsight, ZoneIngressInsight,
+};
 use mesh_proto::system::{Zone, ZoneInsight};
 use mesh_store::Snapshot;
 
@@ -26,8 +28,31 @@ pub(crate) fn is_zone_active(snapshot: &Snapshot, zone: &Resource) -> bool {
 
 /// Whether a proxy has a live stream.
 pub fn is_proxy_online(insight: &DataplaneInsight) -> bool {
-    insight
-        .subscriptions
+    has_live_stream(&insight.subscriptions)
+}
+
+/// How many of the zone proxies of a type have a live stream.
+pub(crate) fn online_zone_proxies(snapshot: &Snapshot, ty: ResourceType) -> usize {
+    let Some(insight) = ty.insight() else {
+        return 0;
+    };
+    let is_online = |proxy: &&std::sync::Arc<Resource>| {
+        let insight = snapshot.get(&proxy.key().with_type(insight));
+        insight.is_some_and(|insight| {
+            let subscriptions = match insight.key().ty() {
+                ResourceType::ZoneIngressInsight => {
+                    insight.decode::<ZoneIngressInsight>().subscriptions
+                }
+                _ => insight.decode::<ZoneEgressInsight>().subscriptions,
+            };
+            has_live_stream(&subscriptions)
+        })
+    };
+    snapshot.list(ty).filter(is_online).count()
+}
+
+fn has_live_stream(subscriptions: &[DiscoverySubscription]) -> bool {
+    subscriptions
         .iter()
         .any(|s| s.connect_time.is_some() && s.disconnect_time.is_none())
 }

@@ -16,7 +16,7 @@ use mesh_store::{Batch, CommitError, Expect, Op, SharedStore};
 use serde_json::{Value, json};
 
 use crate::admission::{Admit, Evict};
-use crate::body;
+use crate::body::{self, BodyError};
 use crate::context::Mode;
 use crate::error::ApiError;
 use crate::labels;
@@ -68,8 +68,12 @@ pub(crate) async fn put(
     let mesh = mesh_name
         .map(|name| read::mesh(&snapshot, name))
         .transpose()?;
-    let body = body::parse(ty, &bytes)
-        .map_err(|text| ApiError::bad_request(format!("invalid {ty} object: {text:?}")))?;
+    let body = body::parse(ty, &bytes).map_err(|error| match error {
+        BodyError::Unreadable(why) => {
+            ApiError::bad_request(format!("invalid {ty} object: {why:?}"))
+        }
+        BodyError::NoSpec(violation) => ApiError::invalid(PROCESS, vec![violation]),
+    })?;
     let key = read::key(ty, mesh, name);
     let old = key.as_ref().and_then(|key| snapshot.get(key));
     let mut violations = validate::spec(ty, &body.spec);
@@ -125,6 +129,8 @@ async fn try_put(
         .as_ref()
         .map_or_else(Vec::new, |old| labels::check_update(old, &labels));
     let created = old.as_ref().map_or(now, |old| old.created());
+    // A status is not its author's, whatever the body says.
+    let kept = old.as_ref().and_then(|old| old.status().cloned());
     let (expect, status) = match &old {
         Some(old) => (Expect::Version(old.version()), StatusCode::OK),
         None => (Expect::Absent, StatusCode::CREATED),
@@ -134,7 +140,7 @@ async fn try_put(
         .admit(Admit {
             snapshot,
             old,
-            new: Resource::new(key.clone(), labels, spec, created, now),
+            new: Resource::new(key.clone(), labels, spec, created, now).with_status(kept),
         })
         .await;
     let admitted = match answer {
@@ -161,7 +167,8 @@ fn check_size(resource: &Resource, limit: Option<usize>) -> Result<(), ApiError>
     }
     let labels = resource.labels().iter();
     let labels: usize = labels.map(|(k, v)| k.len() + v.len() + PER_LABEL).sum();
-    let size = resource.spec().bytes().len() + labels;
+    let status = resource.status().map_or(0, |status| status.bytes().len());
+    let size = resource.spec().bytes().len() + status + labels;
     if size <= limit {
         return Ok(());
     }
@@ -195,16 +202,13 @@ fn check_meta(
             "is too long together with the name of the zone",
         ));
     }
-    found.extend(labels::check(&meta.labels, mode, mesh));
+    found.extend(labels::check(&meta.labels, mode, ty, mesh));
     found
 }
 
-/// `{}`, or warnings about fields that nobody will read.
+/// `{}`, or warnings about what nobody will read, or do.
 fn written(status: StatusCode, ty: ResourceType, unknown: &[String]) -> Response {
-    if unknown.is_empty() {
-        return respond::empty_object(status);
-    }
-    let warnings: Vec<Value> = unknown
+    let mut warnings: Vec<Value> = unknown
         .iter()
         .map(|path| match json::nearest_field(ty, path) {
             Some(near) => json!(format!(
@@ -213,6 +217,14 @@ fn written(status: StatusCode, ty: ResourceType, unknown: &[String]) -> Response
             None => json!(format!("unknown field {path:?} was ignored")),
         })
         .collect();
+    if !ty.describe().is_applied {
+        warnings.push(json!(format!(
+            "stored and synchronised; this release does not apply a {ty} yet"
+        )));
+    }
+    if warnings.is_empty() {
+        return respond::empty_object(status);
+    }
     respond::json(status, &json!({ "warnings": warnings }))
 }
 

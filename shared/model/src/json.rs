@@ -22,6 +22,7 @@ use prost_reflect::{DynamicMessage, MessageDescriptor};
 use serde_json::{Map, Value};
 
 pub use document::{Body, Document, META_FIELDS, Meta, parse_body, parse_document, to_document};
+pub use free::SPEC;
 pub use nearest::nearest_field;
 
 use crate::resource_type::{ResourceType, SpecFormat};

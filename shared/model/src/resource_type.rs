@@ -246,6 +246,9 @@ pub struct Descriptor {
     pub singular: &'static [&'static str],
     /// What the command line calls many of them, then aliases.
     pub plural: &'static [&'static str],
+    /// Whether this release does what they say. If not, they are kept and synchronised, and who
+    /// writes one is told so.
+    pub is_applied: bool,
     /// Written by control planes only; never over the API.
     pub is_read_only: bool,
     /// Only administrators may read or write them.

@@ -8,5 +8,6 @@ mod lists;
 mod replay;
 mod support;
 mod tokens;
+mod types;
 mod violations;
 mod writes;

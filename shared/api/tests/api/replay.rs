@@ -24,7 +24,15 @@ const DIFFERENCES: &[(&[u32], &str)] = &[
         "there is no inspection of single proxies yet, so the path is unknown",
     ),
     (
-        &[234],
+        &[191, 214, 215, 227, 229, 230],
+        "of the specs of types that are not applied yet, only the form is checked",
+    ),
+    (
+        &[198, 204, 206, 228, 243, 249, 253],
+        "what is wrong in a document with a JSON spec has a place, as in any other",
+    ),
+    (
+        &[209, 210, 224, 234],
         "unknown fields are accepted as well, but named in a warning",
     ),
     (
@@ -36,6 +44,9 @@ const DIFFERENCES: &[(&[u32], &str)] = &[
         "a token that has expired is dated back as a whole, so its `iat` is not after its `exp`",
     ),
 ];
+
+/// The first exchange about a mesh with several resources.
+const BEFORE_PAGING: u32 = 503;
 
 #[derive(Debug, Deserialize)]
 struct Exchange {
@@ -94,6 +105,13 @@ async fn answers_are_those_that_were_recorded() {
     let mut failures = Vec::new();
     for line in include_str!("../recorded/global-2.14.jsonl").lines() {
         let exchange: Exchange = serde_json::from_str(line).unwrap();
+        if exchange.n == BEFORE_PAGING {
+            // What the first list shows was written in between.
+            api.store(&json!({ "type": "Mesh", "name": "shop2" })).await;
+            for item in exchange.json.as_ref().unwrap()["items"].as_array().unwrap() {
+                api.store(item).await;
+            }
+        }
         let differences = differences(&api, &exchange).await;
         let is_expected = DIFFERENCES.iter().any(|(n, _)| n.contains(&exchange.n));
         if differences.is_empty() == is_expected {
@@ -160,7 +178,8 @@ async fn differences(api: &Api, exchange: &Exchange) -> Vec<String> {
         compare("body", Some(text), Some(ours));
     }
     if let Some(theirs) = &exchange.json {
-        let ours = serde_json::from_str(&answer.body).unwrap_or(Value::Null);
+        let mut ours = serde_json::from_str(&answer.body).unwrap_or(Value::Null);
+        drop_not_applied(&mut ours);
         let (theirs, ours) = (normal(theirs.clone()), normal(ours));
         if theirs != ours {
             found.push(format!("body is {ours}, not {theirs}"));
@@ -173,6 +192,25 @@ async fn differences(api: &Api, exchange: &Exchange) -> Vec<String> {
         }
     }
     found
+}
+
+/// Leaves out of the warnings that this release does not apply a type yet; Kuma applies all.
+fn drop_not_applied(body: &mut Value) {
+    let Some(fields) = body.as_object_mut() else {
+        return;
+    };
+    let Some(Value::Array(warnings)) = fields.get_mut("warnings") else {
+        return;
+    };
+    warnings.retain(|text| {
+        !text
+            .as_str()
+            .unwrap()
+            .starts_with("stored and synchronised")
+    });
+    if warnings.is_empty() {
+        fields.remove("warnings");
+    }
 }
 
 fn payload(token: &str) -> Value {

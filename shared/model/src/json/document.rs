@@ -144,9 +144,14 @@ pub fn to_document(resource: &Resource) -> Map<String, Value> {
         put("kri", kri.into());
     }
     document.extend(encode_spec(resource.spec()));
-    if let Some(status) = resource.status() {
-        document.insert("status".to_owned(), status.json().into());
-    }
+    match resource.status() {
+        Some(status) => document.insert("status".to_owned(), status.json().into()),
+        // Clients that know the type look into it.
+        None if key.ty().describe().has_status => {
+            document.insert("status".to_owned(), Map::new().into())
+        }
+        None => None,
+    };
     document
 }
 

@@ -9,8 +9,8 @@ use super::{Decoded, JsonError, MAX_DEPTH, META_FIELDS};
 use crate::resource_type::ResourceType;
 use crate::spec::Spec;
 
-/// Where the spec stands in a document.
-pub(super) const SPEC: &str = "spec";
+/// Where a spec that is JSON stands in a document.
+pub const SPEC: &str = "spec";
 
 /// Reads the spec of a document.
 pub(super) fn decode(ty: ResourceType, fields: &Map<String, Value>) -> Result<Decoded, JsonError> {

@@ -14,6 +14,7 @@ const BASE: Descriptor = Descriptor {
     collections: &[],
     singular: &[],
     plural: &[],
+    is_applied: false,
     is_read_only: false,
     is_admin_only: false,
 };
@@ -33,6 +34,7 @@ const BY_TARGET_REF: Descriptor = Descriptor {
 
 /// What only control planes write.
 const INSIGHT: Descriptor = Descriptor {
+    is_applied: true,
     is_read_only: true,
     ..BASE
 };
@@ -80,6 +82,7 @@ impl ResourceType {
                 collections: &["meshes"],
                 singular: &["mesh"],
                 plural: &["meshes"],
+                is_applied: true,
                 ..BASE
             },
             Self::MeshGateway => Descriptor {
@@ -90,6 +93,7 @@ impl ResourceType {
                 collections: &["meshgateways"],
                 singular: &["meshgateway"],
                 plural: &["meshgateways"],
+                is_applied: true,
                 ..BASE
             },
             Self::MeshGatewayRoute => Descriptor {
@@ -98,6 +102,7 @@ impl ResourceType {
                 collections: &["meshgatewayroutes"],
                 singular: &["meshgatewayroute"],
                 plural: &["meshgatewayroutes"],
+                is_applied: true,
                 ..BY_SELECTORS
             },
             Self::ExternalService => Descriptor {
@@ -107,6 +112,7 @@ impl ResourceType {
                 collections: &["external-services"],
                 singular: &["external-service"],
                 plural: &["external-services"],
+                is_applied: true,
                 ..BASE
             },
             Self::CircuitBreaker => Descriptor {
@@ -449,6 +455,7 @@ impl ResourceType {
                 collections: &["secrets"],
                 singular: &["secret"],
                 plural: &["secrets"],
+                is_applied: true,
                 ..BASE
             },
             Self::GlobalSecret => Descriptor {
@@ -460,6 +467,7 @@ impl ResourceType {
                 collections: &["globalsecrets", "global-secrets"],
                 singular: &["global-secret", "globalsecret"],
                 plural: &["global-secrets", "globalsecrets"],
+                is_applied: true,
                 ..BASE
             },
             Self::Config => Descriptor {
@@ -467,6 +475,7 @@ impl ResourceType {
                 scope: Scope::Global,
                 ways: Ways::DOWN,
                 spec: message("kuma.system.v1alpha1.Config"),
+                is_applied: true,
                 ..BASE
             },
             Self::Zone => Descriptor {
@@ -477,6 +486,7 @@ impl ResourceType {
                 collections: &["zones"],
                 singular: &["zone"],
                 plural: &["zones"],
+                is_applied: true,
                 ..BASE
             },
             Self::ZoneInsight => Descriptor {
@@ -501,6 +511,7 @@ impl ResourceType {
                 collections: &["dataplanes"],
                 singular: &["dataplane"],
                 plural: &["dataplanes"],
+                is_applied: true,
                 ..BASE
             },
             Self::DataplaneInsight => Descriptor {
@@ -519,6 +530,7 @@ impl ResourceType {
                 collections: &["zoneingresses", "zone-ingresses"],
                 singular: &["zone-ingress", "zoneingress"],
                 plural: &["zone-ingresses", "zoneingresses"],
+                is_applied: true,
                 ..BASE
             },
             Self::ZoneIngressInsight => Descriptor {
