@@ -9,5 +9,6 @@ mod heartbeat;
 mod own;
 mod pair;
 mod relay;
+mod round_trip;
 mod support;
 mod tamper;
