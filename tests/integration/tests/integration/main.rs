@@ -5,6 +5,7 @@
     reason = "a test that cannot go on should say where"
 )]
 
+mod all_types;
 mod durability;
 mod hostile_http;
 mod hostile_kds;
