@@ -295,6 +295,12 @@ impl Server {
         let shutdown = self.inner.shutdown.clone();
         let open = self.inner.config.metrics.stream(direction);
         let (ended, status) = oneshot::channel();
+        let is_free = seat.is_free();
+        // What an older stream of the zone has yet to do would come after this one's first look.
+        let run = async move {
+            is_free.await;
+            run.await
+        };
         let task = async move {
             let end = tokio::select! {
                 end = run => end,

@@ -156,6 +156,17 @@ impl Disk {
         *self.stats.lock()
     }
 
+    /// Has the writer commit a batch, or say that it has done all that it was asked before.
+    async fn ask(&self, batch: Option<Batch>) -> Result<Snapshot, CommitError> {
+        let (reply, answer) = oneshot::channel();
+        let requests = self.requests.as_ref().expect("it is taken only by drop");
+        requests
+            .send(Request { batch, reply })
+            .await
+            .map_err(|_closed| CommitError::Closed)?;
+        answer.await.map_err(|_closed| CommitError::Closed)?
+    }
+
     /// How many bytes its log and large records occupy.
     ///
     /// # Errors
@@ -180,13 +191,11 @@ impl Store for Disk {
     }
 
     async fn commit(&self, batch: Batch) -> Result<Snapshot, CommitError> {
-        let (reply, answer) = oneshot::channel();
-        let requests = self.requests.as_ref().expect("it is taken only by drop");
-        requests
-            .send(Request { batch, reply })
-            .await
-            .map_err(|_closed| CommitError::Closed)?;
-        answer.await.map_err(|_closed| CommitError::Closed)?
+        self.ask(Some(batch)).await
+    }
+
+    async fn settle(&self) -> Result<(), CommitError> {
+        self.ask(None).await.map(drop)
     }
 }
 

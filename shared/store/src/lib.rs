@@ -82,6 +82,17 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// written), or the store can no longer write.
     async fn commit(&self, batch: Batch) -> Result<Snapshot, CommitError>;
 
+    /// Waits until every commit that was asked for before has happened or failed, also those whose
+    /// callers have gone: what is read then is not overtaken by an earlier intention.
+    ///
+    /// A store whose commits happen at once has nothing to wait for.
+    ///
+    /// # Errors
+    /// When the store can no longer write.
+    async fn settle(&self) -> Result<(), CommitError> {
+        Ok(())
+    }
+
     /// One resource of the latest snapshot.
     fn get(&self, key: &Key) -> Option<Arc<Resource>> {
         self.snapshot().get(key).cloned()

@@ -36,6 +36,27 @@ async fn many_committers_share_flushes() {
     assert!(store.bytes_on_disk().unwrap() > 0);
 }
 
+/// A caller that has gone, as the end of a stream makes it, is nobody to wait for; its batch is
+/// there all the same.
+#[tokio::test]
+async fn whoever_settles_sees_what_was_asked_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for n in 0..50 {
+        let name = format!("s{n}");
+        tokio::select! {
+            biased;
+            done = store.commit(Batch::new().put(secret(&name, "x"))) => drop(done),
+            () = std::future::ready(()) => {}
+        }
+        store.settle().await.unwrap();
+        assert!(store.snapshot().get(&key(&name)).is_some(), "{name}");
+    }
+    // Waiting is no commit.
+    assert_eq!(store.snapshot().revision().0, 50);
+    assert_eq!(store.stats().commits, 50);
+}
+
 #[tokio::test]
 async fn a_conflict_inside_a_group_is_told_to_its_committer_alone() {
     let dir = tempfile::tempdir().unwrap();

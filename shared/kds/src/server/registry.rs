@@ -56,6 +56,8 @@ struct Live {
     store_id: Option<Uuid>,
     is_exempt: bool,
     cancel: CancellationToken,
+    /// Cancelled once its stream has ended.
+    ended: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -81,6 +83,9 @@ pub(crate) struct Seat {
     id: u64,
     /// Cancelled when a newer stream takes the seat.
     pub(crate) superseded: CancellationToken,
+    ended: CancellationToken,
+    /// The stream from which the seat was taken.
+    predecessor: Option<CancellationToken>,
 }
 
 impl Registry {
@@ -100,13 +105,17 @@ impl Registry {
             is_exempt,
         } = taker;
         let mut state = self.state.lock();
+        let mut predecessor = None;
         if !is_exempt {
-            for kind in StreamKind::ALL {
-                let place = (zone.clone(), kind);
+            for other in StreamKind::ALL {
+                let place = (zone.clone(), other);
                 if state.streams.get(&place).is_some_and(|l| l.is_exempt)
                     && let Some(live) = state.streams.remove(&place)
                 {
                     live.cancel.cancel();
+                    if other == kind {
+                        predecessor = Some(live.ended);
+                    }
                 }
             }
         }
@@ -133,15 +142,17 @@ impl Registry {
         }
         state.next_id += 1;
         let id = state.next_id;
-        let superseded = CancellationToken::new();
+        let (superseded, ended) = (CancellationToken::new(), CancellationToken::new());
         let live = Live {
             id,
             store_id,
             is_exempt,
             cancel: superseded.clone(),
+            ended: ended.clone(),
         };
         if let Some(older) = state.streams.insert((zone.clone(), kind), live) {
             older.cancel.cancel();
+            predecessor = Some(older.ended);
         }
         Ok(Seat {
             registry: Arc::clone(self),
@@ -149,6 +160,8 @@ impl Registry {
             kind,
             id,
             superseded,
+            ended,
+            predecessor,
         })
     }
 
@@ -163,8 +176,21 @@ impl Registry {
     }
 }
 
+impl Seat {
+    /// Resolves once the stream that had the seat before does nothing any more.
+    pub(crate) fn is_free(&self) -> impl Future<Output = ()> + use<> {
+        let predecessor = self.predecessor.clone();
+        async move {
+            if let Some(predecessor) = predecessor {
+                predecessor.cancelled().await;
+            }
+        }
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
+        self.ended.cancel();
         let mut state = self.registry.state.lock();
         let place = (self.zone.clone(), self.kind);
         if state
@@ -179,6 +205,8 @@ impl Drop for Seat {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     fn east() -> ZoneName {
@@ -209,7 +237,10 @@ mod tests {
         let old = take(&registry, StreamKind::Down, store).unwrap();
         let new = take(&registry, StreamKind::Down, store).unwrap();
         assert!(old.superseded.is_cancelled());
+        // It does nothing while the older one may still write.
+        assert!(new.is_free().now_or_never().is_none());
         drop(old);
+        assert!(new.is_free().now_or_never().is_some());
         assert!(!new.superseded.is_cancelled());
         // The older stream's end did not free the seat of the newer one.
         assert_eq!(registry.state.lock().streams.len(), 1);

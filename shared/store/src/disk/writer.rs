@@ -27,7 +27,8 @@ const MAX_BYTES: usize = 4 << 20;
 /// A batch and who waits for it.
 #[derive(Debug)]
 pub(super) struct Request {
-    pub(super) batch: Batch,
+    /// `None` from one that waits for those before.
+    pub(super) batch: Option<Batch>,
     pub(super) reply: oneshot::Sender<Result<Snapshot, CommitError>>,
 }
 
@@ -57,13 +58,13 @@ impl Writer {
     }
 
     fn gather(&mut self, first: Request) -> Vec<Request> {
-        let mut bytes = size(&first.batch);
+        let mut bytes = size(first.batch.as_ref());
         let mut group = vec![first];
         while group.len() < MAX_BATCHES && bytes < MAX_BYTES {
             let Ok(next) = self.requests.try_recv() else {
                 break;
             };
-            bytes += size(&next.batch);
+            bytes += size(next.batch.as_ref());
             group.push(next);
         }
         group
@@ -76,6 +77,10 @@ impl Writer {
         let mut answers = Vec::with_capacity(group.len());
         let mut commits = 0;
         for Request { batch, reply } in group {
+            let Some(batch) = batch else {
+                answers.push((reply, Ok(new.clone())));
+                continue;
+            };
             let result = new.apply(&batch);
             if let Ok(next) = &result {
                 new = next.clone();
@@ -127,13 +132,11 @@ impl Writer {
     }
 }
 
-fn size(batch: &Batch) -> usize {
-    batch
-        .ops()
-        .iter()
-        .map(|op| match op {
-            Op::Put { resource, .. } => resource.spec().bytes().len(),
-            Op::Delete { .. } => 0,
-        })
-        .sum()
+fn size(batch: Option<&Batch>) -> usize {
+    let ops = batch.into_iter().flat_map(Batch::ops);
+    ops.map(|op| match op {
+        Op::Put { resource, .. } => resource.spec().bytes().len(),
+        Op::Delete { .. } => 0,
+    })
+    .sum()
 }
