@@ -70,6 +70,16 @@ impl Disk {
         self.0.state.lock().slowness = slowness.unwrap_or(USUAL);
     }
 
+    /// Whether writes may take longer than they should.
+    pub(super) fn is_slow(&self) -> bool {
+        self.0.state.lock().slowness > USUAL
+    }
+
+    /// Whether nothing is being written.
+    pub(super) fn is_idle(&self) -> bool {
+        self.0.state.lock().pending.is_empty()
+    }
+
     /// The host has gone. Of what was being written, the first part may have become durable.
     pub(super) fn crash(&self) {
         loop {
@@ -101,14 +111,20 @@ impl Disk {
 }
 
 impl Inner {
-    async fn write(&self, batch: Batch) -> Result<Snapshot, CommitError> {
-        let (number, before, after) = {
+    /// Takes a batch, and gives its number.
+    fn begin(&self, batch: Batch) -> u64 {
+        let mut state = self.state.lock();
+        state.next += 1;
+        let number = state.next;
+        state.pending.push_back((number, batch));
+        number
+    }
+
+    async fn write(&self, number: u64) -> Result<Snapshot, CommitError> {
+        let (before, after) = {
             let mut state = self.state.lock();
-            state.next += 1;
-            let number = state.next;
-            state.pending.push_back((number, batch));
             let most = usize::try_from(state.slowness.as_millis()).unwrap_or(usize::MAX);
-            (number, state.dice.millis(0, most), state.dice.millis(0, 2))
+            (state.dice.millis(0, most), state.dice.millis(0, 2))
         };
         let turn = self.turn.lock().await;
         tokio::time::sleep(before).await;
@@ -147,11 +163,20 @@ impl Store for Disk {
         self.0.durable.watch()
     }
 
+    async fn settle(&self) -> Result<(), CommitError> {
+        let last = self.0.state.lock().next;
+        while (self.0.state.lock().pending.iter()).any(|(number, _)| *number <= last) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    }
+
     async fn commit(&self, batch: Batch) -> Result<Snapshot, CommitError> {
         // The writer goes on when nobody waits for it any more.
         let (done, landed) = oneshot::channel();
         let inner = Arc::clone(&self.0);
-        tokio::spawn(async move { drop(done.send(inner.write(batch).await)) });
+        let number = inner.begin(batch);
+        tokio::spawn(async move { drop(done.send(inner.write(number).await)) });
         landed.await.unwrap_or(Err(CommitError::Closed))
     }
 }

@@ -83,7 +83,7 @@ pub(super) struct Faults {
     global_down: Option<Duration>,
     /// Until when another deployment's global is in its place.
     other_global: Option<Duration>,
-    slow: BTreeMap<usize, Duration>,
+    slow: BTreeMap<String, Duration>,
     pub(super) happened: usize,
 }
 
@@ -246,7 +246,6 @@ impl Faults {
     fn replace_store(&mut self, fleet: &mut Fleet<'_>) {
         let mut old = fleet.global.disk.lock();
         let ledger = Arc::clone(&fleet.shared.ledger);
-        ledger.lock().reborn(GLOBAL);
         let id = StoreId(Uuid::from_u64_pair(self.dice.throw(), self.dice.throw()));
         *old = old.copied(
             id,
@@ -281,15 +280,26 @@ impl Faults {
     fn slow_down(&mut self, fleet: &mut Fleet<'_>, zone: usize, until: Duration) {
         self.happened += 1;
         let slowness = Some(self.dice.millis(50, 4_000));
-        fleet.zones[zone].disk().set_slowness(slowness);
-        fleet.tell(&format!("the disk of {} is slow", fleet.zones[zone].name));
-        self.slow.insert(zone, until);
+        let host = if self.dice.percent(20) {
+            &fleet.global
+        } else {
+            &fleet.zones[zone]
+        };
+        host.disk().set_slowness(slowness);
+        fleet.tell(&format!("the disk of {} is slow", host.name));
+        self.slow.insert(host.name.clone(), until);
     }
 
     /// Puts right what has been wrong long enough, or everything.
     pub(super) fn heal(&mut self, fleet: &mut Fleet<'_>, is_all: bool) {
         let now = fleet.sim.elapsed();
         let is_over = |until: Duration| is_all || until <= now;
+        for host in std::iter::once(&fleet.global).chain(&fleet.zones) {
+            if self.slow.get(&host.name).is_some_and(|u| is_over(*u)) {
+                self.slow.remove(&host.name);
+                host.disk().set_slowness(None);
+            }
+        }
         for zone in 0..self.links.len() {
             let (link, until) = self.links[zone];
             if link != Link::Whole && is_over(until) {
@@ -300,10 +310,6 @@ impl Faults {
                 fleet.sim.bounce(fleet.zones[zone].name.as_str());
                 fleet.tell(&format!("{} starts again", fleet.zones[zone].name));
                 fleet.note_link(zone, self.links[zone].0, true);
-            }
-            if self.slow.get(&zone).is_some_and(|until| is_over(*until)) {
-                self.slow.remove(&zone);
-                fleet.zones[zone].disk().set_slowness(None);
             }
             if is_all {
                 *fleet.zones[zone].is_doubled_until.lock() = Duration::ZERO;

@@ -29,13 +29,13 @@ pub(super) struct Thing {
 /// What happened to one store.
 #[derive(Debug, Default)]
 struct Book {
-    /// What is there, and since which revision.
+    /// What is there.
     live: BTreeMap<Thing, u64>,
-    /// The revision with which each content came.
+    /// The write, of all that there were, with which each content came last.
     came: BTreeMap<(Thing, u64), u64>,
-    /// The revision with which a resource came back to where there was none.
+    /// The write with which a resource came back to where there was none.
     absent_until: BTreeMap<Thing, u64>,
-    /// The revision of the sender with which the newest content came that was applied.
+    /// The write of the sender with which the newest content came that was applied.
     applied: BTreeMap<Thing, u64>,
 }
 
@@ -76,13 +76,11 @@ impl Ledger {
     /// A write of `place` became durable.
     pub(super) fn committed(&mut self, place: &str, before: &Snapshot, after: &Snapshot) {
         let at = wire::now();
-        let revision = after.revision().0;
         for change in after.changes_since(before) {
             match &change {
-                Change::Put { old, new } => {
+                Change::Put { new, .. } => {
                     if let Some((thing, content)) = thing(place, new) {
-                        let is_new = old.is_none();
-                        self.put(at, place, new, (thing, content), revision, is_new);
+                        self.put(at, place, new, (thing, content));
                     }
                 }
                 Change::Deleted { old } => {
@@ -100,10 +98,10 @@ impl Ledger {
         place: &str,
         resource: &Resource,
         (thing, content): (Thing, u64),
-        revision: u64,
-        is_new: bool,
     ) {
         self.writes += 1;
+        // One count for all stores: what is in another store since does not begin anew.
+        let write = self.writes;
         self.tell(at, &format!("{place}: {} is #{content}", named(&thing)));
         if let Some(sender) = sender(place, &thing) {
             let came = self.books.get(&sender).and_then(|book| {
@@ -130,11 +128,11 @@ impl Ledger {
             }
         }
         let book = self.books.entry(place.to_owned()).or_default();
-        if is_new {
-            book.absent_until.insert(thing.clone(), revision);
+        if !book.live.contains_key(&thing) {
+            book.absent_until.insert(thing.clone(), write);
         }
         book.live.insert(thing.clone(), content);
-        book.came.insert((thing, content), revision);
+        book.came.insert((thing, content), write);
     }
 
     fn delete(&mut self, at: Duration, place: &str, (thing, content): (Thing, u64)) {
@@ -157,14 +155,6 @@ impl Ledger {
         }
         if let Some(book) = self.books.get_mut(place) {
             book.live.remove(&thing);
-        }
-    }
-
-    /// What `place` has is in another store from now on, which counts from the start. What it has
-    /// is about to be written there.
-    pub(super) fn reborn(&mut self, place: &str) {
-        for (of, book) in &mut self.books {
-            (book.applied).retain(|thing, _| sender(of, thing).as_deref() != Some(place));
         }
     }
 

@@ -36,6 +36,11 @@ const FIRST_SILENCE: Duration = Duration::from_millis(30_000 + 750);
 const SHOWN: Duration = Duration::from_millis(50);
 /// After so long on a stream its ends have heard one another's heartbeats.
 const HEARD: Duration = Duration::from_secs(4);
+/// How often it is looked whether zones and their global hold the same.
+const LOOK: Duration = Duration::from_millis(500);
+/// With nothing in the way they differ for no longer: what a slow disk still had to write when it
+/// became a fast one takes some seconds for each type.
+const STALE: Duration = Duration::from_secs(16);
 /// A connection that was opened so long after a fault has lost nothing to it.
 const SOUND: Duration = Duration::from_secs(1);
 /// A peer that never reads is written what fits into its windows, and what goes around that.
@@ -69,6 +74,8 @@ pub(super) struct Way {
     whole_since: Duration,
     /// The zone, shown online since then, and its global have heard one another's heartbeats.
     heard_since: Option<Duration>,
+    /// Since when one of them has not held what it should, though nothing was in the way.
+    differs_since: Option<Duration>,
 }
 
 fn wall_clock() -> Timestamp {
@@ -240,6 +247,10 @@ impl Fleet<'_> {
         let failed = |error: Box<dyn std::error::Error>| format!("a host failed: {error}");
         self.sim.step().map_err(failed)?;
         self.check_liveness();
+        self.check_mute();
+        if self.sim.elapsed().as_millis() % LOOK.as_millis() == 0 {
+            self.check_staleness();
+        }
         match self.shared.ledger.lock().violation() {
             Some(violation) => Err(violation.to_owned()),
             None => Ok(()),
@@ -276,6 +287,42 @@ impl Fleet<'_> {
                 self.shared.ledger.lock().accuse(now, text);
             }
         }
+    }
+
+    /// Changes get through to who is shown online and has nothing in its way.
+    fn check_staleness(&mut self) {
+        let now = self.sim.elapsed();
+        let is_here = self.global.other_disk.lock().is_none();
+        for (zone, way) in self.zones.iter().zip(&mut self.ways) {
+            let online_since = self.shared.book.since(&zone.name);
+            let is_sound = way.apart_since.is_none()
+                && online_since.is_some()
+                && way.heard_since == online_since
+                && is_here
+                && !zone.disk().is_slow()
+                && !self.global.disk().is_slow();
+            let ledger = self.shared.ledger.lock();
+            let difference = ledger.difference_of(&zone.name).filter(|_| is_sound);
+            drop(ledger);
+            let Some(difference) = difference else {
+                way.differs_since = None;
+                continue;
+            };
+            let since = *way.differs_since.get_or_insert(now);
+            if now - since > STALE {
+                let text = format!(
+                    "{} is shown online and heard, and stale for {:?}: {difference}",
+                    zone.name,
+                    now - since
+                );
+                self.shared.ledger.lock().accuse(now, text);
+            }
+        }
+    }
+
+    /// Who never reads is written little, and loses its stream.
+    fn check_mute(&mut self) {
+        let now = self.sim.elapsed();
         if self.has_mute
             && let Some(since) = self.shared.book.since(MUTE)
             && now.saturating_sub(since) > FIRST_SILENCE
@@ -300,7 +347,7 @@ impl Fleet<'_> {
             }
             let is_written = std::iter::once(&self.global)
                 .chain(&self.zones)
-                .all(|host| host.writes.lock().is_empty());
+                .all(|host| host.writes.lock().is_empty() && host.disk().is_idle());
             last = self.shared.ledger.lock().difference(&names);
             last = last.or_else(|| self.offline());
             if self.has_heartbeats {
