@@ -159,3 +159,51 @@ async fn nothing_to_apply_is_an_error() {
     assert!(absent.contains("absent.yaml"), "{absent}");
     assert!(!top().join("absent.yaml").exists());
 }
+
+#[tokio::test]
+async fn resources_of_every_type_are_applied_shown_and_deleted() {
+    let cp = ControlPlane::start().await;
+    let recorded = include_str!("../../../shared/api/tests/recorded/types-2.14.jsonl").lines();
+    let documents: Vec<serde_json::Value> = recorded
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|line| line["server"] == "global")
+        .map(|mut line| line["request"].take())
+        .collect();
+    assert!(documents.len() >= 40, "{}", documents.len());
+    let texts: Vec<String> = documents.iter().map(ToString::to_string).collect();
+    let yaml = texts.join("\n---\n");
+    let run = cp.run_with("apply -f -", &yaml).await;
+    assert!(
+        run.stderr.contains("does not apply a MeshTimeout yet"),
+        "{run:#?}"
+    );
+    assert!(!run.stderr.contains("apply a MeshGateway yet"), "{run:#?}");
+    run.ok();
+    let again = cp.run_with("apply -f -", &yaml).await.ok();
+    assert_eq!(
+        again.matches("unchanged ").count(),
+        documents.len(),
+        "{again}"
+    );
+
+    for document in documents {
+        let ty: ResourceType = document["type"].as_str().unwrap().parse().unwrap();
+        let name = document["name"].as_str().unwrap();
+        let d = ty.describe();
+        let list = cp.run(&format!("get {}", d.plural[0])).await.ok();
+        assert!(list.contains(name), "{list}");
+        if document.get("spec").is_some() {
+            let shown = cp
+                .run(&format!("get {} {name} -o json", d.singular[0]))
+                .await
+                .ok();
+            let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+            assert_eq!(shown["spec"], document["spec"], "{ty}");
+        }
+        if ty != ResourceType::Mesh {
+            cp.run(&format!("delete {} {name}", d.singular[0]))
+                .await
+                .ok();
+        }
+    }
+}
