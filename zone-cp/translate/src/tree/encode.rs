@@ -97,9 +97,13 @@ pub(super) fn on_match<'a>(routes: impl IntoIterator<Item = &'a Routes>) -> Byte
     });
     let mut routes: Vec<(&Rank, &Bytes)> = routes.into_iter().flatten().collect();
     routes.sort_unstable_by_key(|(rank, _)| *rank);
-    let list = routes.iter().map(|(_, route)| route.len()).sum();
-    let any = assemble::field_len(field::ANY_TYPE_URL, TYPE_URL.len())
-        + assemble::field_len(field::ANY_VALUE, list);
+    let list: usize = routes.iter().map(|(_, route)| route.len()).sum();
+    // A field without content is left out, as everybody else does.
+    let value = match list {
+        0 => 0,
+        _ => assemble::field_len(field::ANY_VALUE, list),
+    };
+    let any = assemble::field_len(field::ANY_TYPE_URL, TYPE_URL.len()) + value;
     let extension = assemble::field_len(field::EXTENSION_NAME, NAME.len())
         + assemble::field_len(field::EXTENSION_CONFIG, any);
     let length = assemble::field_len(field::ON_MATCH_ACTION, extension);
@@ -108,7 +112,9 @@ pub(super) fn on_match<'a>(routes: impl IntoIterator<Item = &'a Routes>) -> Byte
     assemble::put_field(field::EXTENSION_NAME, NAME.as_bytes(), &mut out);
     assemble::put_header(field::EXTENSION_CONFIG, any, &mut out);
     assemble::put_field(field::ANY_TYPE_URL, TYPE_URL.as_bytes(), &mut out);
-    assemble::put_header(field::ANY_VALUE, list, &mut out);
+    if list > 0 {
+        assemble::put_header(field::ANY_VALUE, list, &mut out);
+    }
     let mut tag = BytesMut::new();
     assemble::put_header(field::LIST_ROUTES, 0, &mut tag);
     for (_, route) in routes {
