@@ -499,9 +499,9 @@ async fn a_zone_shows_a_new_certificate_to_its_proxies_and_tells_their_agents() 
     Ok(())
 }
 
-/// Opens so many calls on one connection; how each ended, OK if it is still open.
-async fn call_often(global: &Global, who: &str, calls: usize) -> Vec<Code> {
-    let channel = connect(global).await;
+/// Opens so many calls on a connection, so many of them at once; how each ended, OK if it is
+/// still open.
+async fn call_often(channel: &Channel, who: &str, calls: usize, at_once: usize) -> Vec<Code> {
     let said = metadata(who);
     let calls = stream::iter(0..calls).map(|_| {
         let mut client = KdsSyncServiceClient::new(channel.clone());
@@ -516,7 +516,24 @@ async fn call_often(global: &Global, who: &str, calls: usize) -> Vec<Code> {
             end.map_or(Code::Ok, |status| status.code())
         }
     });
-    calls.buffer_unordered(200).collect().await
+    calls.buffer_unordered(at_once).collect().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_calls_at_once_than_a_connection_may_have_are_refused_and_it_goes_on()
+-> anyhow::Result<()> {
+    let global = Global::start().await?;
+    let channel = connect(&global).await;
+    // This client sends a hundred before it has heard of the limit.
+    let ended = call_often(&channel, "stranger", 200, 200).await;
+    // HTTP/2 says REFUSED_STREAM to those over the limit, which is UNAVAILABLE to gRPC.
+    let odd = |end: &&Code| !matches!(end, Code::Unauthenticated | Code::Unavailable);
+    assert_eq!(ended.iter().find(odd), None);
+    let heard = ended.iter().filter(|end| **end == Code::Unauthenticated);
+    assert!(heard.count() >= 32, "{ended:?}");
+    let token = global.api.zone_token("east").await?;
+    follow(&channel, "east", &presenting("east", &token)).await?;
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -527,14 +544,17 @@ async fn ten_thousand_calls_of_one_peer_each_get_a_status_and_harm_nobody() -> a
     let zone = Zone::start("east", &global).await?;
     // A stranger has each of its connections for some seconds only.
     for _ in 0..10 {
-        for end in call_often(&global, "stranger", 1_000).await {
+        let channel = connect(&global).await;
+        // Half of what a connection may have: at the limit this client opens a call before it has
+        // said that another is over.
+        for end in call_often(&channel, "stranger", 1_000, 16).await {
             assert_eq!(end, Code::Unauthenticated);
         }
     }
     global.api.apply(&route("strangers")).await?;
     has_route(&zone, "strangers").await;
     // One that may speak does so once: each call takes the place of the one before.
-    let ended = call_often(&global, "stock", 10_000).await;
+    let ended = call_often(&connect(&global).await, "stock", 10_000, 200).await;
     let open = ended.iter().filter(|end| **end == Code::Ok).count();
     assert!(open <= 1, "{open} calls are still open");
     let odd = |end: &&Code| !matches!(end, Code::Ok | Code::Unavailable);
