@@ -121,12 +121,12 @@ impl Inner {
     }
 
     async fn write(&self, number: u64) -> Result<Snapshot, CommitError> {
+        let turn = self.turn.lock().await;
         let (before, after) = {
             let mut state = self.state.lock();
             let most = usize::try_from(state.slowness.as_millis()).unwrap_or(usize::MAX);
             (state.dice.millis(0, most), state.dice.millis(0, 2))
         };
-        let turn = self.turn.lock().await;
         tokio::time::sleep(before).await;
         let batch = {
             let mut state = self.state.lock();

@@ -38,9 +38,9 @@ const SHOWN: Duration = Duration::from_millis(50);
 const HEARD: Duration = Duration::from_secs(4);
 /// How often it is looked whether zones and their global hold the same.
 const LOOK: Duration = Duration::from_millis(500);
-/// With nothing in the way they differ for no longer: what a slow disk still had to write when it
-/// became a fast one takes some seconds for each type.
-const STALE: Duration = Duration::from_secs(16);
+/// With nothing in the way they differ for no longer: what a slow disk was still writing when it
+/// became a fast one takes some seconds.
+const STALE: Duration = Duration::from_secs(8);
 /// A connection that was opened so long after a fault has lost nothing to it.
 const SOUND: Duration = Duration::from_secs(1);
 /// A peer that never reads is written what fits into its windows, and what goes around that.
