@@ -23,7 +23,7 @@ pub struct Policy {
     /// The most bytes of payloads, names and versions in a response that need not be complete;
     /// an item that has more is sent alone.
     pub max_bytes: Option<NonZeroUsize>,
-    /// Whether the receiver can be told that an item of a type that is not
+    /// Whether the receiver is told that an item of a type that is not
     /// [whole](crate::TypeSet::is_whole) is gone. If not, it holds such an item until it
     /// unsubscribes from the name.
     pub removes_named: bool,
@@ -73,18 +73,15 @@ impl Policy {
     }
 
     /// Towards Envoy: an edit of routes loses no request.
+    ///
+    /// It passes over removals of what it asked for by name: connections of a listener that has
+    /// changed or gone are answered from the routes that they had, until it ends them and
+    /// unsubscribes. So long it needs what those routes name.
     pub fn envoy() -> Self {
         Self {
             linger: Duration::from_secs(5),
-            ..Self::own()
-        }
-    }
-
-    /// Towards an Envoy that speaks [state of the world](crate::World).
-    pub fn envoy_world() -> Self {
-        Self {
             removes_named: false,
-            ..Self::envoy()
+            ..Self::own()
         }
     }
 

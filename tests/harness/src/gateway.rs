@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::Signal;
@@ -14,6 +15,9 @@ use tokio::net::UnixStream;
 use crate::ports::free_port;
 use crate::process::Process;
 use crate::{Api, eventually};
+
+/// How long connections last once their listener has changed or gone.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// The Envoy for tests, found or installed once per process as a user's would be.
 ///
@@ -83,6 +87,16 @@ impl Agent {
         token: &str,
         runtime: &Value,
     ) -> anyhow::Result<Self> {
+        Self::launch(zone, dataplane, token, runtime, DRAIN_TIME)
+    }
+
+    fn launch(
+        zone: &impl DataPlane,
+        dataplane: &Value,
+        token: &str,
+        runtime: &Value,
+        drain_time: Duration,
+    ) -> anyhow::Result<Self> {
         let files = tempfile::tempdir()?;
         let token_file = files.path().join("token");
         std::fs::write(&token_file, token)?;
@@ -105,7 +119,7 @@ impl Agent {
             format!("--config-dir={}", path(&config_dir)),
             format!("--binary-path={}", path(&binary)),
             "--concurrency=1".to_owned(),
-            "--drain-time=1s".to_owned(),
+            format!("--drain-time={}s", drain_time.as_secs()),
             "--dns-enabled=false".to_owned(),
         ];
         let environment = [("KUMA_READINESS_PORT".to_owned(), readiness.to_string())];
@@ -179,10 +193,35 @@ impl Gateway {
         address: IpAddr,
         runtime: &Value,
     ) -> anyhow::Result<Self> {
+        Self::launch(zone, name, service, address, (runtime, DRAIN_TIME)).await
+    }
+
+    /// Starts it with an Envoy that gives connections this long, whole seconds, once their
+    /// listener has changed or gone.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start_draining(
+        zone: &impl DataPlane,
+        name: &str,
+        service: &str,
+        address: IpAddr,
+        drain_time: Duration,
+    ) -> anyhow::Result<Self> {
+        Self::launch(zone, name, service, address, (&Value::Null, drain_time)).await
+    }
+
+    async fn launch(
+        zone: &impl DataPlane,
+        name: &str,
+        service: &str,
+        address: IpAddr,
+        (runtime, drain_time): (&Value, Duration),
+    ) -> anyhow::Result<Self> {
         let token = zone.api().dataplane_token("default", name).await?;
         let admin = free_port([127, 0, 0, 1].into())?;
         let dataplane = Self::dataplane(name, service, address, admin);
-        let agent = Agent::start_with(zone, &dataplane, &token, runtime)?;
+        let agent = Agent::launch(zone, &dataplane, &token, runtime, drain_time)?;
         agent.ready().await;
         Ok(Self {
             agent,

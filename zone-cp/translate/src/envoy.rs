@@ -236,12 +236,17 @@ pub(crate) fn socket_address(address: &str, port: u32) -> core::Address {
 
 /// A version for the stream: 32 hex digits of a content hash.
 pub(crate) fn to_version(hash: &[u8]) -> mesh_delta::Version {
+    Arc::from(hex(&hash[..16]))
+}
+
+/// Bytes as hex digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    let mut text = String::with_capacity(32);
-    for byte in hash.iter().take(16) {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
         write!(text, "{byte:02x}").expect("writing to a String cannot fail");
     }
-    Arc::from(text)
+    text
 }
 
 #[cfg(test)]

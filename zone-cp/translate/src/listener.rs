@@ -48,6 +48,7 @@ pub(crate) fn encode(
     if served.is_empty() {
         return None;
     }
+    let routes = port.route_config_names();
     let chains = served.iter().map(|(index, at)| {
         if !at.is_served() {
             return listener::FilterChain {
@@ -57,8 +58,8 @@ pub(crate) fn encode(
         }
         let policy = policies.listener(&at.tags);
         let filter = if port.protocol.is_http() {
-            let routes = port.route_config_name(at);
-            Some(http::filter(&port.service, &routes, &policy, settings))
+            let routes = &routes[*index];
+            Some(http::filter(&port.service, routes, &policy, settings))
         } else {
             let chain = Backends::chain_of(port, *index);
             let backends = backends.map(|backends| backends.of_chain(chain));

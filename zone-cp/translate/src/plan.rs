@@ -6,7 +6,7 @@
 mod layout;
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,8 +16,10 @@ use mesh_model::Resource;
 use mesh_model::tags::{self, Rank, Tags};
 use mesh_proto::mesh::dataplane::networking::gateway::GatewayType;
 use mesh_proto::mesh::{Dataplane, MeshGateway};
+use sha2::{Digest as _, Sha256};
 
 use crate::certificate::Offered;
+use crate::envoy;
 use crate::finding::Finding;
 use crate::host::Hostname;
 use crate::view::{Decoded, MeshView};
@@ -87,17 +89,55 @@ impl fmt::Display for Protocol {
 }
 
 impl Port {
-    /// The name of the route configuration for a listener: `<port>:*` for all of an HTTP port,
+    /// The names of the route configurations for its listeners: `<port>:*` for all of an HTTP port,
     /// `<port>:<hostname>` on an HTTPS port, where a client that asked for the certificate of one
     /// listener gets none of the routes of another.
-    pub(crate) fn route_config_name(&self, listener: &HostListener) -> Name {
-        match self.protocol {
-            Protocol::Https => Name::from(format!("{}:{}", self.name, listener.hostname)),
-            Protocol::Http | Protocol::Tcp | Protocol::Tls => {
-                Name::from(format!("{}:*", self.name))
+    ///
+    /// Where other listeners have some of its hosts to themselves, `:<16 hex digits>` follows, which
+    /// say what those are. So a listener that takes hosts over from a wider one, or gives them back,
+    /// changes the name there, and with it the filter chain: Envoy ends the chain's connections one
+    /// after the other, and until then answers on them from the configuration by the old name. By
+    /// the same name, the hosts would be gone from connections that were opened for them.
+    pub(crate) fn route_config_names(&self) -> Vec<Name> {
+        if self.protocol != Protocol::Https {
+            let name = Name::from(format!("{}:*", self.name));
+            return vec![name; self.listeners.len()];
+        }
+        let taken = self.taken_hosts();
+        let all = self.listeners.iter();
+        all.map(|listener| {
+            let hostname = &listener.hostname;
+            Name::from(match taken.get(hostname) {
+                Some(taken) => format!("{}:{hostname}:{}", self.name, digest(taken)),
+                None => format!("{}:{hostname}", self.name),
+            })
+        })
+        .collect()
+    }
+
+    /// By the hostname of a listener: those of the listeners next to it within it.
+    fn taken_hosts(&self) -> BTreeMap<&Hostname, BTreeSet<&Hostname>> {
+        let all: BTreeSet<&Hostname> = self.listeners.iter().map(|at| &at.hostname).collect();
+        let mut taken: BTreeMap<&Hostname, BTreeSet<&Hostname>> = BTreeMap::new();
+        for hostname in &all {
+            let mut wider = std::iter::successors(hostname.parent(), Hostname::parent);
+            if let Some(owner) = wider.find_map(|wider| all.get(&wider)) {
+                taken.entry(owner).or_default().insert(hostname);
             }
         }
+        taken
     }
+}
+
+/// 16 hex digits that stand for a set of hostnames.
+fn digest(hostnames: &BTreeSet<&Hostname>) -> String {
+    let mut hasher = Sha256::new();
+    for hostname in hostnames {
+        hasher.update(hostname.as_str());
+        // No hostname has one.
+        hasher.update("\n");
+    }
+    envoy::hex(&hasher.finalize()[..8])
 }
 
 /// One listener of the gateway.
@@ -257,4 +297,50 @@ fn tags_header(tags: &Tags) -> String {
         write!(text, "&{key}={value}&").expect("writing to a String cannot fail");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn names(protocol: Protocol, hostnames: &[&str]) -> Vec<String> {
+        let listener = |hostname: &&str| HostListener {
+            hostname: Hostname::parse(hostname).unwrap(),
+            tags: Arc::default(),
+            shares_tags_with_http: false,
+            tls: Tls::None,
+        };
+        let port = Port {
+            name: "edge".into(),
+            address: Ipv4Addr::LOCALHOST.into(),
+            number: 443,
+            protocol,
+            service: String::new(),
+            connection_limit: 0,
+            listeners: hostnames.iter().map(listener).collect(),
+        };
+        let names = port.route_config_names().into_iter();
+        names.map(|name| name.to_string()).collect()
+    }
+
+    #[test]
+    fn route_configurations_are_called_after_listeners_and_the_hosts_that_these_lack() {
+        let of = |hostnames: &[&str]| names(Protocol::Https, hostnames);
+        assert_eq!(of(&["*.x", "a.y"]), ["edge:*.x", "edge:a.y"]);
+        let both = of(&["*", "*.x"]);
+        assert!(both[0].starts_with("edge:*:"), "{both:?}");
+        assert_eq!(both[1], "edge:*.x");
+        // One within the other has hosts of that one.
+        let three = of(&["a.x", "*.x", "*"]);
+        assert_eq!(three[0], "edge:a.x");
+        assert!(three[1].starts_with("edge:*.x:"), "{three:?}");
+        assert_eq!(three[2], both[0]);
+        // Whatever the order.
+        assert_eq!(of(&["a.x", "b.x", "*"])[2], of(&["b.x", "*", "a.x"])[1]);
+        assert_ne!(of(&["a.x", "*"])[1], of(&["b.x", "*"])[1]);
+        // An HTTP port has one configuration, in which hosts move at once.
+        assert_eq!(names(Protocol::Http, &["a.x", "*"]), ["edge:*", "edge:*"]);
+    }
 }

@@ -96,9 +96,9 @@ impl Table {
             .collect();
         let is_https = port.protocol == Protocol::Https;
         let mut configurations: Vec<Configuration> = Vec::new();
-        for (index, listener) in port.listeners.iter().enumerate() {
+        let names = port.route_config_names().into_iter();
+        for (index, (listener, name)) in port.listeners.iter().zip(names).enumerate() {
             if is_https || configurations.is_empty() {
-                let name = port.route_config_name(listener);
                 configurations.push(Configuration::new(name));
             }
             let hosts = configurations.last_mut().map(|c| &mut c.hosts);

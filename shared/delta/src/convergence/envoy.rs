@@ -295,6 +295,10 @@ impl Peer for EnvoyPeer {
                     continue;
                 }
                 let offered = offers.snapshot.items(ty).get(&name);
+                // What it asked for by name it holds until it gives the name up.
+                if offered.is_none() && !ty.is_whole() {
+                    continue;
+                }
                 let is_blocked = offered.is_some_and(|item| self.is_blocked(&item.needs, offers));
                 if is_blocked || offered.is_some_and(|item| offers.refuses(ty, &name, item)) {
                     continue;

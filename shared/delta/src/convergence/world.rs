@@ -465,7 +465,7 @@ proptest! {
         happenings in prop::collection::vec(happening(), 0..80),
     ) {
         let manners = if applies_good { Manners::Grudging } else { Manners::AllOrNothing };
-        let mut policy = Policy::envoy_world();
+        let mut policy = Policy::envoy();
         if !lingers {
             // Waiting must not be what keeps the order.
             policy.linger = Time::ZERO;
@@ -486,7 +486,7 @@ fn property_notices_a_cluster_that_is_left_out() {
     };
     let happenings = prop::collection::vec(happening(), 0..80);
     let outcome = proptest::test_runner::TestRunner::new(config).run(&happenings, |happenings| {
-        let mut run = Run::new(Manners::Grudging, Policy::envoy_world(), BTreeSet::new());
+        let mut run = Run::new(Manners::Grudging, Policy::envoy(), BTreeSet::new());
         run.loses_clusters = true;
         run.run(&happenings).map_err(TestCaseError::fail)
     });

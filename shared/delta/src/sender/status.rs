@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::entry::Phase;
+use super::entry::{Entry, Phase};
 use super::{Counters, Sender};
 use crate::digest::Digest;
 use crate::snapshot::{Name, TypeSet, Version};
@@ -25,7 +25,8 @@ pub struct TypeStatus {
     pub counters: Counters,
     /// Whether a response waits for its answer.
     pub is_in_flight: bool,
-    /// How many names are not held as they are offered, whatever the reason.
+    /// How many names are not held as they are offered, whatever the reason; but for those that
+    /// are to be removed once nothing needs them.
     pub outstanding: usize,
     /// How many of these were rejected.
     pub rejected: usize,
@@ -49,6 +50,7 @@ impl<T: TypeSet> Sender<T> {
     pub fn status(&self, ty: T) -> TypeStatus {
         let state = &self.types[ty.index()];
         let is_rejected = |phase: &Phase| matches!(phase, Phase::Rejected { .. });
+        let is_outstanding = |entry: &&Entry<T>| entry.phase != Phase::Unsent || !entry.is_deferred;
         TypeStatus {
             subscribed: state.subscription.as_ref().map(|subscription| {
                 if subscription.wildcard {
@@ -59,7 +61,7 @@ impl<T: TypeSet> Sender<T> {
             }),
             counters: state.counters,
             is_in_flight: state.in_flight.is_some(),
-            outstanding: state.entries.len(),
+            outstanding: state.entries.values().filter(is_outstanding).count(),
             rejected: state
                 .entries
                 .values()

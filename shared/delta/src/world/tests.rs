@@ -14,7 +14,7 @@ struct Script {
 
 impl Script {
     fn new(offer: &Offer<Kind>) -> Self {
-        let mut sender = Sender::new(Policy::envoy_world());
+        let mut sender = Sender::new(Policy::envoy());
         sender.offer(offer.0.clone());
         Self {
             sender,

@@ -16,4 +16,5 @@ mod restarts;
 mod steady;
 mod stock_proxies;
 mod support;
+mod takeover;
 mod tree;

@@ -4,7 +4,7 @@
 //! speak the second, and come back with it when ours takes over. A stream speaks one of them; what
 //! is offered, and in which order it is said, is the same [`Sender`]'s business in both.
 
-use mesh_delta::{Event, Policy, ProtocolError, Response, Sender, Time, World, WorldResponse};
+use mesh_delta::{Event, ProtocolError, Response, Sender, Time, World, WorldResponse};
 use mesh_proto::core::Node;
 use mesh_proto::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
 use tonic::Status;
@@ -86,14 +86,6 @@ impl Dialect {
         match first {
             Incoming::Delta(_) => Self::Delta,
             Incoming::World(_) => Self::World(World::new(|name| zone_translate::stand_in(name))),
-        }
-    }
-
-    /// What its sender goes by.
-    pub(super) fn policy(&self) -> Policy {
-        match self {
-            Self::Delta => Policy::envoy(),
-            Self::World(_) => Policy::envoy_world(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_delta::{Event, Rejected, Sender};
+use mesh_delta::{Event, Policy, Rejected, Sender};
 use mesh_model::{ResourceType, Timestamp};
 use mesh_proto::mesh::Finding as ProtoFinding;
 use mesh_runtime::clock;
@@ -82,7 +82,7 @@ impl<'a> OpenStream<'a> {
             valid_until: None,
             seen: mesh_store::Snapshot::empty(config.store.id()),
             outbox,
-            sender: Sender::new(dialect.policy()),
+            sender: Sender::new(Policy::envoy()),
             dialect,
             translator: Translator::new(proxy),
             trials: Trials::default(),

@@ -266,12 +266,34 @@ fn what_a_refused_response_may_have_applied_keeps_its_clusters_until_that_is_kno
     script.offer(&back);
     assert_eq!(
         script.nack(Route, ""),
-        ["Route delta: +l@1 -m"],
+        ["Route delta: +l@1"],
         "the receiver may have either version"
     );
     assert_eq!(script.sender.next_deadline(), None, "and so may need b");
     assert_eq!(script.ack(Route), NOTHING);
+    assert_eq!(script.sender.next_deadline(), None, "m may still need it");
+    script.request(Request::new(Route).unsubscribe(["m"]));
     assert_eq!(script.wait(), ["Cluster delta: -b"]);
+}
+
+#[test]
+fn routes_of_a_listener_that_is_gone_keep_their_clusters_until_they_are_given_up() {
+    let (mut script, offer) = running();
+    let gone = offer
+        .plain(Cluster, &[])
+        .plain(Endpoint, &[])
+        .plain(Listener, &[])
+        .items(Route, &[]);
+    script.offer(&gone);
+    assert_eq!(script.drain(), ["Listener delta: -l"]);
+    assert_eq!(script.ack(Listener), NOTHING);
+    // Its connections are answered from them until they end.
+    assert_eq!(script.sender.next_deadline(), None);
+    assert!(script.sender.is_synced(), "that is in nobody's way");
+    assert_eq!(script.sender.status(Route).outstanding, 0);
+    script.request(Request::new(Route).unsubscribe(["l"]));
+    assert_eq!(script.drain(), NOTHING);
+    assert_eq!(script.wait(), ["Cluster delta: -a"]);
 }
 
 #[test]
