@@ -12,6 +12,7 @@ pub mod program;
 pub mod seen;
 pub mod serve;
 pub mod shutdown;
+pub mod small_file;
 pub mod telemetry;
 pub mod tls;
 pub mod tokens;

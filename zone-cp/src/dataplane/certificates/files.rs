@@ -6,17 +6,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
+use mesh_runtime::small_file;
 use tokio::time::Instant;
 
 pub(super) use mesh_runtime::seen::Seen;
 
-/// More than any certificate with its chain has.
-const MAX_FILE: u64 = 1 << 20;
 /// How long a look may take before its file counts as one that cannot be read.
 pub(super) const DEADLINE: Duration = Duration::from_secs(2);
 /// What is said of such a file. With [`DEADLINE`].
@@ -203,21 +201,9 @@ pub(super) fn not_begun(error: &io::Error) -> Found {
 }
 
 fn read_file(path: &str) -> io::Result<Bytes> {
-    // Before it is opened, for opening a pipe waits.
-    let metadata = fs::metadata(path)?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    // So says the kernel of its own that are made up while they are read, and may wait.
-    if metadata.len() == 0 {
+    let content = small_file::read(path)?;
+    if content.is_empty() {
         return Err(io::Error::other("it is empty"));
-    }
-    let mut content = Vec::new();
-    File::open(path)?
-        .take(MAX_FILE + 1)
-        .read_to_end(&mut content)?;
-    if u64::try_from(content.len()).is_ok_and(|length| length > MAX_FILE) {
-        return Err(io::Error::other("it is larger than 1 MiB"));
     }
     Ok(content.into())
 }
