@@ -6,29 +6,9 @@ use mesh_harness::{
     Api, ControlPlane, Global, Upstream, ZONE_TOKEN, Zone, ZoneOptions, eventually, free_port,
 };
 use mesh_kds::client::State;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-fn route(name: &str) -> Value {
-    json!({
-        "type": "MeshGatewayRoute", "mesh": "default", "name": name,
-        "selectors": [{"match": {"kuma.io/service": "edge-gateway"}}],
-        "conf": {"http": {"rules": [{
-            "matches": [{"path": {"match": "PREFIX", "value": "/"}}],
-            "backends": [{"weight": 1, "destination": {"kuma.io/service": "cart"}}],
-        }]}},
-    })
-}
-
-async fn has_route(zone: &Zone, name: &str) {
-    eventually(&format!("route {name} in {}", zone.name), async || {
-        let list = zone.api.get("/meshes/default/meshgatewayroutes").await?;
-        let items = list["items"].as_array().cloned().unwrap_or_default();
-        let shown = items.iter().any(|item| item.to_string().contains(name));
-        anyhow::ensure!(shown, "{list:#}");
-        Ok(())
-    })
-    .await;
-}
+use crate::support::{has_route, route};
 
 fn reason(state: &State) -> String {
     match state {

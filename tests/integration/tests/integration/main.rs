@@ -13,6 +13,7 @@ mod kds_faults;
 mod recorded;
 mod replay_global;
 mod replay_zone;
+mod strangers;
 mod support;
 mod transport;
 mod write_order;

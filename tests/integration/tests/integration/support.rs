@@ -1,12 +1,13 @@
-//! Clients below the level of the product: raw calls of KDS.
+//! What several tests use: raw calls of KDS, and routes that travel.
 
 use std::pin::Pin;
 use std::time::Duration;
 
-use mesh_harness::DEADLINE;
+use mesh_harness::{DEADLINE, Zone, eventually};
 use mesh_proto::core::Node;
 use mesh_proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use mesh_proto::mesh::kds_sync_service_client::KdsSyncServiceClient;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{MetadataKey, MetadataValue};
@@ -153,3 +154,27 @@ pub(crate) fn ack(zone: &str, response: &DeltaDiscoveryResponse) -> DeltaDiscove
 /// A stream of messages of a server.
 pub(crate) type ServerStream<M> =
     Pin<Box<dyn futures_util::Stream<Item = Result<M, Status>> + Send>>;
+
+/// A route on every gateway of the service `edge-gateway`.
+pub(crate) fn route(name: &str) -> Value {
+    json!({
+        "type": "MeshGatewayRoute", "mesh": "default", "name": name,
+        "selectors": [{"match": {"kuma.io/service": "edge-gateway"}}],
+        "conf": {"http": {"rules": [{
+            "matches": [{"path": {"match": "PREFIX", "value": "/"}}],
+            "backends": [{"weight": 1, "destination": {"kuma.io/service": "cart"}}],
+        }]}},
+    })
+}
+
+/// Waits until a zone has a route.
+pub(crate) async fn has_route(zone: &Zone, name: &str) {
+    eventually(&format!("route {name} in {}", zone.name), async || {
+        let list = zone.api.get("/meshes/default/meshgatewayroutes").await?;
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        let shown = items.iter().any(|item| item.to_string().contains(name));
+        anyhow::ensure!(shown, "{list:#}");
+        Ok(())
+    })
+    .await;
+}
