@@ -175,7 +175,8 @@ impl Settings {
     }
 }
 
-fn value<'a>(object: &'a Struct, field: &str) -> Option<&'a Kind> {
+/// The value of a field of a backend's `conf`.
+pub(crate) fn value<'a>(object: &'a Struct, field: &str) -> Option<&'a Kind> {
     object.fields.get(field)?.kind.as_ref()
 }
 

@@ -54,11 +54,11 @@ fn is_used(backend: &CertificateAuthorityBackend, mesh: &str, secret: &str) -> b
 
 /// The secret that a part of a provided authority comes from.
 fn source<'a>(conf: &'a Struct, part: &str) -> Option<&'a str> {
-    let Some(Kind::StructValue(source)) = &conf.fields.get(part)?.kind else {
+    let Kind::StructValue(source) = authority::value(conf, part)? else {
         return None;
     };
-    match &source.fields.get("secret")?.kind {
-        Some(Kind::StringValue(secret)) => Some(secret),
+    match authority::value(source, "secret")? {
+        Kind::StringValue(secret) => Some(secret),
         _ => None,
     }
 }
