@@ -101,12 +101,10 @@ pub(crate) async fn measure(dir: &Path, quick: bool, report: &mut Report) -> any
         0.2,
     );
     for (what, samples) in [("alone", &alone), ("beside them", &beside)] {
-        report.row(Row {
-            what: format!("g: PUT accepted -> last byte of routes, {what}, p50 / max"),
-            figure: format!("{:.1} / {:.1} ms", samples.percentile(50), samples.max()),
-            bar: String::new(),
-            is_met: None,
-        });
+        report.row(Row::plain(
+            format!("g: PUT accepted -> last byte of routes, {what}, p50 / max"),
+            format!("{:.1} / {:.1} ms", samples.percentile(50), samples.max()),
+        ));
     }
     report.detail(
         "churn",

@@ -24,7 +24,6 @@ mod translate;
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 
 use mesh_benches::machine::Machine;
@@ -112,16 +111,9 @@ async fn run(options: &Options) -> anyhow::Result<()> {
             Part::F => requests::measure(dir, quick, &mut report).await,
             Part::G => churn::measure(dir, quick, &mut report).await,
         };
-        // What was measured before and after is still worth reading.
         if let Err(error) = measured {
             failures.push(format!("part {part:?} failed: {error:#}"));
         }
     }
-    let json = format!("{:#}", report.to_json());
-    println!("{report}\n{json}");
-    if let Some(file) = &options.json {
-        std::fs::write(file, json).with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    anyhow::ensure!(failures.is_empty(), "{}", failures.join("; "));
-    Ok(())
+    report.publish(options.json.as_deref(), &failures)
 }

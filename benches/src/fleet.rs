@@ -204,7 +204,11 @@ fn pair(name: &str, value: impl ToString) -> (String, String) {
     (name.to_owned(), value.to_string())
 }
 
-fn base_environment(work_dir: &Path, api: u16) -> anyhow::Result<Vec<(String, String)>> {
+/// What the environment of every control plane says: its directory, which is made, and its ports.
+///
+/// # Errors
+/// When the directory cannot be made, or no port is free.
+pub fn base_environment(work_dir: &Path, api: u16) -> anyhow::Result<Vec<(String, String)>> {
     std::fs::create_dir_all(work_dir)?;
     Ok(vec![
         pair("KUMA_GENERAL_WORK_DIR", work_dir.display()),

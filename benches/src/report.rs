@@ -1,7 +1,9 @@
 //! What was measured, as a table and as JSON.
 
 use std::fmt;
+use std::path::Path;
 
+use anyhow::Context as _;
 use mesh_runtime::clock;
 use serde_json::{Map, Value, json};
 
@@ -29,6 +31,18 @@ pub struct Row {
     pub is_met: Option<bool>,
 }
 
+impl Row {
+    /// A figure without a bar.
+    pub fn plain(what: impl Into<String>, figure: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            figure: figure.into(),
+            bar: String::new(),
+            is_met: None,
+        }
+    }
+}
+
 impl Report {
     /// An empty report.
     pub fn new(machine: Machine) -> Self {
@@ -51,6 +65,28 @@ impl Report {
         if let Value::Array(list) = self.details.entry(part).or_insert_with(|| json!([])) {
             list.push(detail);
         }
+    }
+
+    /// Prints the table and the JSON, which a file gets, too, if there is one.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or there are `failures`: what was measured before and
+    /// after one is still worth reading.
+    pub fn publish(&self, file: Option<&Path>, failures: &[String]) -> anyhow::Result<()> {
+        let json = format!("{:#}", self.to_json());
+        #[expect(
+            clippy::print_stdout,
+            reason = "a table and JSON are what a bench is run for"
+        )]
+        {
+            println!("{self}\n{json}");
+        }
+        if let Some(file) = file {
+            std::fs::write(file, json)
+                .with_context(|| format!("cannot write {}", file.display()))?;
+        }
+        anyhow::ensure!(failures.is_empty(), "{}", failures.join("; "));
+        Ok(())
     }
 
     /// All of it.

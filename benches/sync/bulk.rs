@@ -32,12 +32,10 @@ pub(crate) async fn measure(dir: &Path, quick: bool, report: &mut Report) -> any
     let (memory, peak) = global.memory()?;
 
     let behind = milliseconds(converged.saturating_duration_since(stall.applied));
-    report.row(Row {
-        what: format!("{routes} routes applied while {ZONES} zones follow"),
-        figure: format!("{:.0} /s", routes as f64 / applied.as_secs_f64()),
-        bar: String::new(),
-        is_met: None,
-    });
+    report.row(Row::plain(
+        format!("{routes} routes applied while {ZONES} zones follow"),
+        format!("{:.0} /s", routes as f64 / applied.as_secs_f64()),
+    ));
     report.row(Row {
         what: "  all zones have all of them after the last PUT".to_owned(),
         figure: format!("{behind:.0} ms"),
@@ -50,12 +48,10 @@ pub(crate) async fn measure(dir: &Path, quick: bool, report: &mut Report) -> any
         bar: "no stall".to_owned(),
         is_met: Some(stall.longest < Duration::from_secs(2)),
     });
-    report.row(Row {
-        what: "  peak memory of the global".to_owned(),
-        figure: format!("{peak:.0} MiB"),
-        bar: String::new(),
-        is_met: None,
-    });
+    report.row(Row::plain(
+        "  peak memory of the global",
+        format!("{peak:.0} MiB"),
+    ));
     report.detail(
         "bulk",
         json!({

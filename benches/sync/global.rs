@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use mesh_benches::fleet::{LOCALHOST, free_port};
+use mesh_benches::fleet::{LOCALHOST, base_environment, free_port};
 use mesh_benches::{load, machine};
 use mesh_harness::process::Process;
 use mesh_harness::{Api, eventually};
@@ -25,21 +25,13 @@ pub(crate) struct Global {
 impl Global {
     /// Starts one with a store on disk, with a gateway and so many routes.
     pub(crate) async fn start(dir: &Path, routes: usize) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(dir)?;
-        let [api, kds, diagnostics] = [(); 3].map(|()| free_port(LOCALHOST));
-        let (api, kds) = (api?, kds?);
-        let environment = [
-            ("KUMA_GENERAL_WORK_DIR", dir.display().to_string()),
-            ("KUMA_API_SERVER_HTTP_PORT", api.to_string()),
-            ("KUMA_API_SERVER_HTTP_INTERFACE", "127.0.0.1".to_owned()),
-            ("KUMA_API_SERVER_HTTPS_ENABLED", "false".to_owned()),
-            ("KUMA_DIAGNOSTICS_SERVER_PORT", diagnostics?.to_string()),
-            ("KUMA_MULTIZONE_GLOBAL_KDS_GRPC_PORT", kds.to_string()),
-        ];
-        let environment = environment.map(|(name, value)| (name.to_owned(), value));
+        let (api, kds) = (free_port(LOCALHOST)?, free_port(LOCALHOST)?);
+        let mut environment = base_environment(dir, api)?;
+        let port = "KUMA_MULTIZONE_GLOBAL_KDS_GRPC_PORT".to_owned();
+        environment.push((port, kds.to_string()));
         let mut global = Self {
             process: None,
-            environment: environment.into(),
+            environment,
             api: (Ipv4Addr::LOCALHOST, api).into(),
             kds: (Ipv4Addr::LOCALHOST, kds).into(),
             dir: dir.to_owned(),

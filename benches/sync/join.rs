@@ -51,18 +51,14 @@ async fn alone(
     sleep(Duration::from_secs(2)).await;
     let (again_down, again_up) = relay.take();
     zone.stop().await?;
-    report.row(Row {
-        what: format!("a zone joins empty, {routes} routes: until all are durable"),
-        figure: format!("{took:.0} ms"),
-        bar: String::new(),
-        is_met: None,
-    });
-    report.row(Row {
-        what: format!("  bytes down / up, {routes} routes"),
-        figure: format!("{:.2} / {:.3} MB", mega(down), mega(up)),
-        bar: String::new(),
-        is_met: None,
-    });
+    report.row(Row::plain(
+        format!("a zone joins empty, {routes} routes: until all are durable"),
+        format!("{took:.0} ms"),
+    ));
+    report.row(Row::plain(
+        format!("  bytes down / up, {routes} routes"),
+        format!("{:.2} / {:.3} MB", mega(down), mega(up)),
+    ));
     report.row(Row {
         what: format!("  bytes down + up in 2 s when it comes back, {routes} routes"),
         figure: format!("{:.1} kB", mega(again_down + again_up) * 1000.0),
@@ -94,18 +90,14 @@ async fn together(
     let cpu = global.cpu()? - cpu;
     let (after, peak) = global.memory()?;
     let (down, up) = relay.take();
-    report.row(Row {
-        what: format!("{TOGETHER} zones join empty at once, {routes} routes"),
-        figure: format!("{:.1} s", took.as_secs_f64()),
-        bar: String::new(),
-        is_met: None,
-    });
-    report.row(Row {
-        what: "  peak memory of the global".to_owned(),
-        figure: format!("{peak:.0} MiB"),
-        bar: String::new(),
-        is_met: None,
-    });
+    report.row(Row::plain(
+        format!("{TOGETHER} zones join empty at once, {routes} routes"),
+        format!("{:.1} s", took.as_secs_f64()),
+    ));
+    report.row(Row::plain(
+        "  peak memory of the global",
+        format!("{peak:.0} MiB"),
+    ));
     report.detail(
         "join",
         json!({

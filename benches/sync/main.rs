@@ -24,7 +24,6 @@ mod zones;
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use mesh_benches::machine::Machine;
 use mesh_benches::report::Report;
@@ -97,16 +96,9 @@ async fn run(options: &Options) -> anyhow::Result<()> {
             Part::Restart => restart::measure(dir, quick, &mut report).await,
             Part::Bulk => bulk::measure(dir, quick, &mut report).await,
         };
-        // What was measured before and after is still worth reading.
         if let Err(error) = measured {
             failures.push(format!("part {part:?} failed: {error:#}"));
         }
     }
-    let json = format!("{:#}", report.to_json());
-    println!("{report}\n{json}");
-    if let Some(file) = &options.json {
-        std::fs::write(file, json).with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    anyhow::ensure!(failures.is_empty(), "{}", failures.join("; "));
-    Ok(())
+    report.publish(options.json.as_deref(), &failures)
 }
