@@ -130,6 +130,8 @@ struct Session {
 /// What a global says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Global {
+    /// How it names what it sends; one that said nothing may be of any release.
+    naming: Naming,
     abilities: Abilities,
     store_id: Option<Uuid>,
 }
@@ -383,7 +385,10 @@ impl Client {
             },
             node: &self.config.node,
             kinds: Kind::down().collect(),
-            intake: Intake::FromGlobal,
+            intake: Intake::FromGlobal {
+                zone: self.config.zone.clone(),
+                naming: global.naming,
+            },
             gate: ClusterGate::new(&snapshot, session.opened.clone()),
             is_stock_peer: &session.is_stock_peer,
             memory: Memory::default(),
@@ -446,6 +451,7 @@ impl Client {
                     .lists_rejections
                     .store(global.abilities().rejections, Ordering::Relaxed);
                 session.global.send_replace(Some(Global {
+                    naming: global.naming(),
                     abilities: global.abilities(),
                     store_id: global.store_id,
                 }));
@@ -459,7 +465,7 @@ impl Client {
             }
         };
         let kinds: Vec<Kind> = Kind::up().collect();
-        let projection = |naming| match naming {
+        let projection = |global: &NodeInfo| match global.naming() {
             Naming::Plain => Arc::clone(&self.plain),
             Naming::Hashed => Arc::clone(&self.hashed),
         };
@@ -473,6 +479,7 @@ impl Client {
             // A global of 2.6 cannot be told from one of 2.7 or 2.8.
             says_version: false,
             projection: &projection,
+            zone: None,
             outbox: tx,
             may_send: session.opened.subscribe(),
             pulse: Some(Arc::clone(&session.pulse)),
@@ -576,6 +583,7 @@ async fn recognized(session: &Session) -> Global {
     let said = tokio::time::timeout(RECOGNITION, said).await;
     let said = said.ok().and_then(Result::ok).and_then(|said| *said);
     said.unwrap_or(Global {
+        naming: Naming::Plain,
         abilities: Abilities::default(),
         store_id: None,
     })

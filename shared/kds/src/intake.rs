@@ -11,17 +11,24 @@ use mesh_model::{
     Key, MeshName, Resource, ResourceName, ResourceType, Spec, Timestamp, ZoneName, cluster,
     labels, tags,
 };
-use mesh_proto::mesh::{Dataplane, ZoneIngress};
+use mesh_proto::mesh::{Dataplane, ZoneEgress, ZoneIngress};
 use mesh_store::{Batch, Expect, Op, Snapshot};
 
+use crate::mapping::{INGRESS_TOKEN_KEY, ZONE_TOKEN_PUBLIC_KEY, empty_status};
 use crate::peer::Naming;
 use crate::wire::{self, DecodeError, Incoming};
 
 /// Whose resources arrive, and so what they may touch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Intake {
-    /// A zone takes what its global owns.
-    FromGlobal,
+    /// A zone takes what its global owns, or brings from other zones.
+    FromGlobal {
+        /// This zone.
+        zone: ZoneName,
+        /// How the global names what it sends. One that hashes names labels everything; 2.5 says
+        /// nothing of origins.
+        naming: Naming,
+    },
     /// The global takes what a zone owns.
     FromZone {
         /// The zone, as it was authenticated.
@@ -73,6 +80,8 @@ pub struct Plan {
     pub refused: Vec<Refused>,
     /// How many resources the sender said are gone that are not its own, and stay.
     pub foreign_removals: usize,
+    /// How many resources are of no concern here, and were neither taken nor refused.
+    pub passed_over: usize,
 }
 
 impl Intake {
@@ -87,6 +96,10 @@ impl Intake {
         let mut written: BTreeSet<Key> = BTreeSet::new();
         let mut is_prunable = delivery.is_complete;
         for Arrived { name, content } in &delivery.arrived {
+            if content.as_ref().is_ok_and(|r| self.is_of_no_concern(r)) {
+                plan.passed_over += 1;
+                continue;
+            }
             match self.key(ty, name) {
                 Some(key) => drop(present.insert(key)),
                 // It stands for a resource that exists, and nobody can say which.
@@ -148,7 +161,51 @@ impl Intake {
     /// The name and version of a resource of the sender's, as the sender gave them. What was
     /// changed on arrival has another version here, and is sent again.
     pub(crate) fn held(&self, resource: &Resource) -> Option<(Name, Version)> {
-        self.owns(resource).then(|| wire::as_received(resource))
+        let status = match self {
+            // What the global sends has none; what is there is this zone's own.
+            Self::FromGlobal { .. } => empty_status(resource.key().ty()),
+            Self::FromZone { .. } => resource.status().map(|status| status.bytes().clone()),
+        };
+        self.owns(resource)
+            .then(|| wire::as_received(resource, status))
+    }
+
+    /// Whether a resource is none that the sender may write here, though it is nothing bad either:
+    /// stock control planes send such things. Nothing under its name changes.
+    fn is_of_no_concern(&self, incoming: &Incoming) -> bool {
+        let Self::FromGlobal { zone, naming } = self else {
+            return false;
+        };
+        let Incoming {
+            key, labels, spec, ..
+        } = incoming;
+        let name = key.name().as_str();
+        let is_labelled = *naming == Naming::Hashed;
+        if labels.get(labels::ZONE).is_some_and(|z| z == zone.as_str()) {
+            return true;
+        }
+        match key.ty() {
+            ResourceType::Config if name != cluster::ID => return true,
+            ResourceType::GlobalSecret if !is_labelled => {
+                return ![INGRESS_TOKEN_KEY, ZONE_TOKEN_PUBLIC_KEY]
+                    .iter()
+                    .any(|prefix| name.starts_with(prefix));
+            }
+            ResourceType::ZoneIngress => {
+                let ingress: ZoneIngress = spec.decode();
+                if ingress.zone.is_empty() || ingress.zone == zone.as_str() {
+                    return true;
+                }
+            }
+            _ => {}
+        }
+        let may_be_the_zones = key.ty().describe().ways.up
+            || matches!(
+                key.ty(),
+                ResourceType::Config | ResourceType::Secret | ResourceType::GlobalSecret
+            );
+        let origin = labels.get(labels::ORIGIN).map(String::as_str);
+        is_labelled && may_be_the_zones && origin != Some(labels::ORIGIN_GLOBAL)
     }
 
     /// The key under which a stream name is stored here; `None` for a name that is none.
@@ -167,7 +224,7 @@ impl Intake {
                 zone,
                 naming: Naming::Plain,
             } => format!("{zone}.{sent}"),
-            Self::FromGlobal
+            Self::FromGlobal { .. }
             | Self::FromZone {
                 naming: Naming::Hashed,
                 ..
@@ -186,7 +243,9 @@ impl Intake {
     /// Whether the sender may change a stored resource.
     fn owns(&self, resource: &Resource) -> bool {
         match self {
-            Self::FromGlobal => resource.label(labels::ORIGIN) == Some(labels::ORIGIN_GLOBAL),
+            Self::FromGlobal { .. } => {
+                resource.label(labels::ORIGIN) == Some(labels::ORIGIN_GLOBAL)
+            }
             Self::FromZone { zone, .. } => match resource.label(labels::ZONE) {
                 Some(owner) => owner == zone.as_str(),
                 None => resource
@@ -230,8 +289,13 @@ impl Intake {
         let labels = self.labels(key, sent.clone());
         let spec = self.attribute(spec.clone());
         let created = current.map_or(now, |c| c.created());
+        // A zone's status is about itself; the global sends none that says anything.
+        let status = match self {
+            Self::FromGlobal { .. } => current.and_then(|current| current.status()),
+            Self::FromZone { .. } => status.as_ref(),
+        };
         let adopted =
-            Resource::new(stored_key, labels, spec, created, now).with_status(status.clone());
+            Resource::new(stored_key, labels, spec, created, now).with_status(status.cloned());
         if current.is_some_and(|current| current.version() == adopted.version()) {
             return Ok(None);
         }
@@ -242,7 +306,7 @@ impl Intake {
         let mut set = |label: &str, value: &str| labels.insert(label.to_owned(), value.to_owned());
         match self {
             // A 2.5 global sends no labels; what it sends is its own all the same.
-            Self::FromGlobal => {
+            Self::FromGlobal { .. } => {
                 set(labels::ORIGIN, labels::ORIGIN_GLOBAL);
             }
             Self::FromZone { zone, naming } => {
@@ -296,6 +360,14 @@ impl Intake {
                 }
                 ingress.zone = zone.as_str().to_owned();
                 Spec::encode(spec.ty(), &ingress)
+            }
+            ResourceType::ZoneEgress => {
+                let mut egress: ZoneEgress = spec.decode();
+                if egress.zone == zone.as_str() {
+                    return spec;
+                }
+                egress.zone = zone.as_str().to_owned();
+                Spec::encode(spec.ty(), &egress)
             }
             _ => spec,
         }

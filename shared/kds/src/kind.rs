@@ -31,6 +31,11 @@ impl Kind {
         ResourceType::reaching_zones().map(Self)
     }
 
+    /// What travels from the zone that owns it to other zones.
+    pub fn across() -> impl Iterator<Item = Self> {
+        Self::down().filter(|kind| kind.0.describe().ways.across)
+    }
+
     /// What travels from zones to the global.
     pub fn up() -> impl Iterator<Item = Self> {
         ResourceType::leaving_zones().map(Self)

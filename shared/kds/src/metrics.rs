@@ -22,6 +22,7 @@ pub struct Metrics {
     refused: Family<Type, Counter>,
     kept: Family<Type, Counter>,
     passed_over: Counter,
+    of_no_concern: Family<Type, Counter>,
     too_large: Family<Type, Counter>,
     differences: Family<Difference, Counter>,
     refused_calls: Family<Reason, Counter>,
@@ -100,6 +101,11 @@ impl Metrics {
             "kds_responses_passed_over",
             "Responses of types that nobody had asked their sender for",
             self.passed_over.clone(),
+        );
+        registry.register(
+            "kds_resources_passed_over",
+            "Received resources that are not their sender's to write here, and were not taken",
+            self.of_no_concern.clone(),
         );
         registry.register(
             "kds_responses_too_large",
@@ -186,6 +192,14 @@ impl Metrics {
         if count > 0 {
             let count = u64::try_from(count).unwrap_or(u64::MAX);
             self.kept.get_or_create(&of(kind)).inc_by(count);
+        }
+    }
+
+    /// A peer sent resources that are of no concern here.
+    pub(crate) fn of_no_concern(&self, kind: Kind, count: usize) {
+        if count > 0 {
+            let count = u64::try_from(count).unwrap_or(u64::MAX);
+            self.of_no_concern.get_or_create(&of(kind)).inc_by(count);
         }
     }
 

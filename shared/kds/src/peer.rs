@@ -2,12 +2,19 @@
 //!
 //! Behaviour is chosen by what a peer announced, never by its version number.
 
+mod class;
+
 use mesh_model::{ParseNameError, ZoneName};
 use mesh_proto::core::Node;
 use prost_types::value::Kind as ValueKind;
 use prost_types::{ListValue, Struct, Value};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use uuid::Uuid;
+
+pub use self::class::{
+    FEATURE_MULTI_ZONE_SELECTOR, FEATURE_OPTIONAL_TARGET_REF, FEATURE_PRODUCER_POLICIES,
+    FEATURE_ZONE_TOKEN, ZoneClass,
+};
 
 /// gRPC metadata: the zone's name.
 pub const CLIENT_ID: &str = "client-id";
@@ -32,8 +39,6 @@ pub const SESSION: &str = "meridian-session";
 
 /// The zone answers health checks; seen in gRPC metadata only.
 pub const FEATURE_PING_HEALTH: &str = "zone-ping-health";
-/// The peer knows zone tokens.
-pub const FEATURE_ZONE_TOKEN: &str = "zone-token";
 /// The peer uses names with a hash suffix and labels (2.6 and later).
 pub const FEATURE_HASH_SUFFIX: &str = "hash-suffix";
 
@@ -58,10 +63,21 @@ const OWN_ABILITIES: [&str; 4] = [
     FEATURE_HEARTBEAT,
 ];
 
+/// What stock control planes of 2.14 announce in their nodes, and ours do as well: of each of these
+/// resources all is kept, whether or not it is applied yet.
+const KUMA_FEATURES: [&str; 5] = [
+    FEATURE_ZONE_TOKEN,
+    FEATURE_HASH_SUFFIX,
+    FEATURE_MULTI_ZONE_SELECTOR,
+    FEATURE_PRODUCER_POLICIES,
+    FEATURE_OPTIONAL_TARGET_REF,
+];
+
 /// The features that our control planes announce in their nodes.
 pub fn own_features() -> Vec<String> {
-    [FEATURE_ZONE_TOKEN, FEATURE_HASH_SUFFIX, FEATURE_MERIDIAN]
+    KUMA_FEATURES
         .into_iter()
+        .chain([FEATURE_MERIDIAN])
         .chain(OWN_ABILITIES)
         .map(str::to_owned)
         .collect()
@@ -98,7 +114,7 @@ impl Abilities {
 }
 
 /// How resources are named towards a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Naming {
     /// As they are called where they were made (2.5).
     Plain,

@@ -4,17 +4,21 @@
 //! encoded once, when the first of them looks, and its bytes are shared. Looking costs time in
 //! proportion to what changed since the last look.
 
+mod view;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 use mesh_delta::{Index, Item, Name, Snapshot, TypeSet as _};
-use mesh_model::Key;
+use mesh_model::{Key, Resource, ResourceType, ZoneName};
+use mesh_proto::system;
 use mesh_store::Change;
 use parking_lot::Mutex;
 
+pub(crate) use self::view::View;
 use crate::kind::Kind;
-use crate::mapping::{Mapped, Mapping};
+use crate::mapping::{Audience, Mapped, Mapping};
 
 /// The largest resource for which a message of `max_message` bytes has room.
 pub(crate) fn largest_item(max_message: usize) -> usize {
@@ -35,10 +39,21 @@ pub struct Projection {
 /// The items of a kind.
 type Items = OrdMap<Name, Item<Kind>>;
 
+/// What is offered to peers of a class. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// The items for all of them, and those for some.
+    pub items: Snapshot<Kind>,
+    /// Whom the items are for that are not for all.
+    audiences: OrdMap<(Kind, Name), Audience>,
+    /// Zones that are disabled: what they own is for nobody.
+    disabled: OrdSet<ZoneName>,
+}
+
 #[derive(Debug)]
 struct State {
     source: Option<mesh_store::Snapshot>,
-    items: Snapshot<Kind>,
+    offer: Offer,
     /// The resources that map to a name, smallest key first: the first one has the name. There
     /// is more than one only where somebody wrote another resource's display name into a label.
     claims: BTreeMap<(Kind, Name), Vec<Key>>,
@@ -53,7 +68,11 @@ impl Projection {
             max_item,
             state: Mutex::new(State {
                 source: None,
-                items: Snapshot::empty(),
+                offer: Offer {
+                    items: Snapshot::empty(),
+                    audiences: OrdMap::new(),
+                    disabled: OrdSet::new(),
+                },
                 claims: BTreeMap::new(),
             }),
             indexes: Mutex::default(),
@@ -78,24 +97,25 @@ impl Projection {
 
     /// What the peers should hold at `latest` or, if another caller brought a later snapshot, at
     /// that one.
-    pub fn at(&self, latest: &mesh_store::Snapshot) -> Snapshot<Kind> {
-        let mut state = self.state.lock();
+    pub fn at(&self, latest: &mesh_store::Snapshot) -> Offer {
+        let state = &mut *self.state.lock();
         let empty = mesh_store::Snapshot::empty(latest.store());
         let source = state.source.as_ref().unwrap_or(&empty);
         if state.source.is_some() && source.revision() >= latest.revision() {
-            return state.items.clone();
+            return state.offer.clone();
         }
-        let mut edits = Edits::new(&state.items);
+        let mut edits = Edits::new(&state.offer);
         let changes: Vec<Change> = latest
             .changes_since(source)
             .filter(Change::is_of_content)
             .collect();
         for change in &changes {
+            note_disabled(&mut state.offer.disabled, change);
             self.edit(&mut edits, &mut state.claims, latest, change);
         }
-        state.items = edits.finish(&state.items, latest.revision().0);
+        state.offer = edits.finish(&state.offer, latest.revision().0);
         state.source = Some(latest.clone());
-        state.items.clone()
+        state.offer.clone()
     }
 
     fn edit(
@@ -152,19 +172,18 @@ impl Projection {
         let holder = claims.get(&place).and_then(|claimants| claimants.first());
         let mapped = holder.and_then(|key| self.mapping.apply(latest.get(key)?));
         match mapped.filter(|mapped| self.fits(mapped)) {
-            Some((kind, name, item)) => {
-                edits.of(kind).insert(name, item);
-            }
-            None => {
-                edits.of(place.0).remove(&place.1);
-            }
+            Some(mapped) => edits.put(mapped),
+            None => edits.remove(&place),
         }
         if claims.get(&place).is_some_and(Vec::is_empty) {
             claims.remove(&place);
         }
     }
 
-    fn fits(&self, (kind, name, item): &Mapped) -> bool {
+    fn fits(&self, mapped: &Mapped) -> bool {
+        let Mapped {
+            kind, name, item, ..
+        } = mapped;
         let size = item.payload.len();
         if size > self.max_item {
             tracing::error!(
@@ -178,150 +197,80 @@ impl Projection {
     }
 }
 
+/// Keeps the set of disabled zones.
+fn note_disabled(disabled: &mut OrdSet<ZoneName>, change: &Change) {
+    let key = change.key();
+    if key.ty() != ResourceType::Zone {
+        return;
+    }
+    let Ok(zone) = ZoneName::parse(key.name().as_str()) else {
+        return;
+    };
+    let is_disabled = |zone: &Arc<Resource>| {
+        let zone: system::Zone = zone.decode();
+        zone.enabled == Some(false)
+    };
+    if change.new_resource().is_some_and(is_disabled) {
+        disabled.insert(zone);
+    } else {
+        disabled.remove(&zone);
+    }
+}
+
 /// The maps that change, by kind; the others are not touched.
 struct Edits {
-    maps: Vec<(OrdMap<Name, Item<Kind>>, bool)>,
+    maps: Vec<(Items, bool)>,
+    audiences: OrdMap<(Kind, Name), Audience>,
 }
 
 impl Edits {
-    fn new(items: &Snapshot<Kind>) -> Self {
+    fn new(offer: &Offer) -> Self {
         Self {
             maps: Kind::ALL
                 .iter()
-                .map(|kind| (items.items(*kind).clone(), false))
+                .map(|kind| (offer.items.items(*kind).clone(), false))
                 .collect(),
+            audiences: offer.audiences.clone(),
         }
     }
 
-    fn of(&mut self, kind: Kind) -> &mut OrdMap<Name, Item<Kind>> {
+    fn of(&mut self, kind: Kind) -> &mut Items {
         let (map, is_edited) = &mut self.maps[kind.index()];
         *is_edited = true;
         map
     }
 
-    fn finish(self, base: &Snapshot<Kind>, revision: u64) -> Snapshot<Kind> {
+    fn put(&mut self, mapped: Mapped) {
+        let Mapped {
+            kind,
+            name,
+            item,
+            audience,
+        } = mapped;
+        match audience {
+            Some(audience) => drop(self.audiences.insert((kind, name.clone()), audience)),
+            None => drop(self.audiences.remove(&(kind, name.clone()))),
+        }
+        self.of(kind).insert(name, item);
+    }
+
+    fn remove(&mut self, place: &(Kind, Name)) {
+        self.audiences.remove(place);
+        self.of(place.0).remove(&place.1);
+    }
+
+    fn finish(self, base: &Offer, revision: u64) -> Offer {
         let edited = Kind::ALL
             .iter()
             .zip(self.maps)
             .filter_map(|(kind, (map, is_edited))| is_edited.then_some((*kind, map)));
-        base.with(revision, edited)
+        Offer {
+            items: base.items.with(revision, edited),
+            audiences: self.audiences,
+            disabled: base.disabled.clone(),
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use mesh_model::{MeshName, Resource, ResourceName, ResourceType, Spec, Timestamp};
-    use mesh_store::{Batch, Memory, Store as _};
-
-    use super::*;
-    use crate::peer::Naming;
-
-    fn gateway(name: &str, labels: &[(&str, &str)], modified: i64) -> Resource {
-        Resource::new(
-            Key::in_mesh(
-                ResourceType::MeshGateway,
-                MeshName::parse("default").unwrap(),
-                ResourceName::parse(name).unwrap(),
-            ),
-            labels
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                .collect::<BTreeMap<_, _>>(),
-            Spec::parse(ResourceType::MeshGateway, Bytes::new()).unwrap(),
-            Timestamp::EPOCH,
-            Timestamp::from_unix_seconds(modified),
-        )
-    }
-
-    fn names(snapshot: &Snapshot<Kind>) -> Vec<String> {
-        Kind::ALL
-            .iter()
-            .flat_map(|kind| snapshot.items(*kind).keys().map(ToString::to_string))
-            .collect()
-    }
-
-    #[tokio::test]
-    async fn a_projection_follows_its_store() {
-        let store = Memory::new();
-        let projection = Projection::new(Mapping::Down(Naming::Plain), 1 << 20);
-        assert!(names(&projection.at(&store.snapshot())).is_empty());
-
-        let batch = Batch::new()
-            .put(gateway("a", &[], 0))
-            .put(gateway("b", &[], 0));
-        let first = store.commit(batch).await.unwrap();
-        assert_eq!(names(&projection.at(&first)), ["a.default", "b.default"]);
-
-        let batch = Batch::new()
-            .delete(gateway("a", &[], 0).key().clone())
-            .put(gateway("b", &[("kuma.io/kds-sync", "disabled")], 0));
-        let second = store.commit(batch).await.unwrap();
-        assert!(names(&projection.at(&second)).is_empty());
-        // A slower stream that still holds the first snapshot sees the later state.
-        assert!(names(&projection.at(&first)).is_empty());
-    }
-
-    #[tokio::test]
-    async fn writing_the_same_content_again_changes_no_item() {
-        let store = Memory::new();
-        let projection = Projection::new(Mapping::Down(Naming::Hashed), 1 << 20);
-        let first = store
-            .commit(Batch::new().put(gateway("a", &[], 1)))
-            .await
-            .unwrap();
-        let before = projection.at(&first);
-        let second = store
-            .commit(Batch::new().put(gateway("a", &[], 2)))
-            .await
-            .unwrap();
-        let after = projection.at(&second);
-        let kind = Kind::of(ResourceType::MeshGateway).unwrap();
-        assert!(before.items(kind).ptr_eq(after.items(kind)));
-        assert_eq!(after.revision(), second.revision().0);
-    }
-
-    #[tokio::test]
-    async fn a_copy_under_a_foreign_display_name_takes_nothing_away() {
-        let store = Memory::new();
-        let projection = Projection::new(Mapping::Down(Naming::Hashed), 1 << 20);
-        let copy = gateway("edge-copy", &[("kuma.io/display-name", "edge")], 0);
-        let batch = Batch::new().put(gateway("edge", &[], 0)).put(copy.clone());
-        let both = store.commit(batch).await.unwrap();
-        assert_eq!(names(&projection.at(&both)).len(), 1);
-        let kept = store
-            .commit(Batch::new().delete(copy.key().clone()))
-            .await
-            .unwrap();
-        assert_eq!(
-            names(&projection.at(&kept)),
-            ["edge-5c75xw87847wvc4c.default"]
-        );
-        // And the other way round: the copy takes over when the first one goes.
-        store.commit(Batch::new().put(copy)).await.unwrap();
-        let batch = Batch::new().delete(gateway("edge", &[], 0).key().clone());
-        let taken_over = store.commit(batch).await.unwrap();
-        assert_eq!(
-            names(&projection.at(&taken_over)),
-            ["edge-5c75xw87847wvc4c.default"]
-        );
-    }
-
-    #[tokio::test]
-    async fn a_resource_that_no_message_could_carry_is_left_out_alone() {
-        let store = Memory::new();
-        let projection = Projection::new(Mapping::Down(Naming::Plain), 1000);
-        let large = gateway("large", &[("note", &"x".repeat(1000))], 0);
-        let batch = Batch::new().put(large).put(gateway("small", &[], 0));
-        let both = store.commit(batch).await.unwrap();
-        assert_eq!(names(&projection.at(&both)), ["small.default"]);
-        let shrunk = store
-            .commit(Batch::new().put(gateway("large", &[], 0)))
-            .await
-            .unwrap();
-        assert_eq!(
-            names(&projection.at(&shrunk)),
-            ["large.default", "small.default"]
-        );
-    }
-}
+mod tests;

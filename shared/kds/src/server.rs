@@ -43,7 +43,7 @@ use crate::intake::Intake;
 use crate::kind::Kind;
 use crate::mapping::Mapping;
 use crate::metrics::Metrics;
-use crate::peer::{Naming, NodeInfo, ZonePeer};
+use crate::peer::{Naming, NodeInfo, ZoneClass, ZonePeer};
 use crate::projection::{Projection, largest_item};
 use crate::pulse::{self, LinkStatus, Pulse, Repairs};
 use crate::stream::receive::{Applied, Memory, Open, Receiving};
@@ -109,7 +109,8 @@ pub struct Server {
 #[derive(Debug)]
 struct Inner {
     config: Config,
-    projections: BTreeMap<&'static str, Arc<Projection>>,
+    /// What zones get, by what they announced: at most one for each combination.
+    projections: Mutex<BTreeMap<ZoneClass, Arc<Projection>>>,
     registry: Arc<Registry>,
     door: Arc<Door>,
     /// The connections of our zones, while any call of theirs is open.
@@ -118,6 +119,18 @@ struct Inner {
     repairs: Mutex<BTreeMap<ZoneName, Arc<Mutex<Repairs>>>>,
     streams: TaskTracker,
     shutdown: Shutdown,
+}
+
+impl Inner {
+    /// What zones of a class get.
+    fn projection(&self, class: ZoneClass) -> Arc<Projection> {
+        let mut projections = self.projections.lock();
+        let projection = projections.entry(class).or_insert_with(|| {
+            let max_item = largest_item(self.config.max_message);
+            Arc::new(Projection::new(Mapping::Down(class), max_item))
+        });
+        Arc::clone(projection)
+    }
 }
 
 /// The largest heartbeat: a digest for each of many types.
@@ -135,23 +148,9 @@ struct Call<'a> {
     pulse: Option<Arc<Pulse>>,
 }
 
-const HASHED: &str = "hashed";
-const PLAIN: &str = "plain";
-
 impl Server {
     /// Services that end their streams at shutdown.
     pub fn new(config: Config, shutdown: Shutdown) -> Self {
-        let max_item = largest_item(config.max_message);
-        let projections = [
-            (
-                HASHED,
-                Arc::new(Projection::new(Mapping::Down(Naming::Hashed), max_item)),
-            ),
-            (
-                PLAIN,
-                Arc::new(Projection::new(Mapping::Down(Naming::Plain), max_item)),
-            ),
-        ];
         let door = Arc::new(Door::new(
             config.auth.clone(),
             Arc::clone(&config.store),
@@ -161,7 +160,7 @@ impl Server {
         let inner = Inner {
             config,
             door,
-            projections: projections.into(),
+            projections: Mutex::default(),
             registry: Arc::default(),
             pulses: Mutex::default(),
             repairs: Mutex::default(),
@@ -365,14 +364,7 @@ impl KdsSyncService for Server {
             let (peer, book, pulse) = (peer.clone(), Arc::clone(&book), pulse.clone());
             async move {
                 let kinds: Vec<Kind> = Kind::down().collect();
-                let projection = |naming| {
-                    let name = if naming == Naming::Hashed {
-                        HASHED
-                    } else {
-                        PLAIN
-                    };
-                    Arc::clone(&inner.projections[name])
-                };
+                let projection = |zone: &NodeInfo| inner.projection(ZoneClass::of(zone));
                 let metrics = &inner.config.metrics;
                 let mut on_event = |happened: send::Happened<'_>| {
                     let count = |kind: Kind, what| {
@@ -412,6 +404,7 @@ impl KdsSyncService for Server {
                     max_message: peer.max_message.unwrap_or(inner.config.max_message),
                     says_version: peer.version.is_some(),
                     projection: &projection,
+                    zone: Some(peer.zone.clone()),
                     outbox: tx,
                     may_send: watch::Sender::new(true).subscribe(),
                     pulse,

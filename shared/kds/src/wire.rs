@@ -75,8 +75,8 @@ pub fn encode(out: Outgoing<'_>) -> Item<Kind> {
     }
 }
 
-/// The stream name and version of a resource that was stored as it arrived.
-pub(crate) fn as_received(resource: &Resource) -> (Name, Version) {
+/// The stream name and version of a resource that was stored as it arrived, with this status.
+pub(crate) fn as_received(resource: &Resource, status: Option<Bytes>) -> (Name, Version) {
     let (name, mesh) = (resource.key().name().as_str(), resource.key().mesh_str());
     let item = encode(Outgoing {
         ty: resource.key().ty(),
@@ -84,7 +84,7 @@ pub(crate) fn as_received(resource: &Resource) -> (Name, Version) {
         mesh,
         labels: BTreeMap::clone(resource.labels()),
         spec: resource.spec().bytes().clone(),
-        status: resource.status().map(|status| status.bytes().clone()),
+        status,
     });
     (stream_name(name, mesh), item.version)
 }

@@ -18,8 +18,14 @@ pub const ENV: &str = "kuma.io/env";
 pub const PROXY_TYPE: &str = "kuma.io/proxy-type";
 /// The Kubernetes namespace of a resource.
 pub const NAMESPACE: &str = "k8s.kuma.io/namespace";
-/// `disabled`: the resource does not travel on KDS.
+/// [`KDS_SYNC_DISABLED`]: the resource does not travel on KDS.
 pub const KDS_SYNC: &str = "kuma.io/kds-sync";
+/// Value of [`KDS_SYNC`] for what stays on its control plane.
+pub const KDS_SYNC_DISABLED: &str = "disabled";
+/// For whom a policy was made: `system`, `workload-owner`, `consumer` or [`PRODUCER`].
+pub const POLICY_ROLE: &str = "kuma.io/policy-role";
+/// Value of [`POLICY_ROLE`] for what the owner of a service says about calls to it.
+pub const PRODUCER: &str = "producer";
 /// When a Dataplane's deletion grace period began; local to a zone.
 pub const DELETION_GRACE_PERIOD: &str = "kuma.io/deletion-grace-period-started-at";
 /// Ours: when the global created a resource, in Unix seconds. KDS itself carries no times.

@@ -2,7 +2,8 @@ use mesh_proto::mesh::{self, dataplane};
 use mesh_store::{Memory, Store as _};
 
 use super::*;
-use crate::mapping::Mapping;
+use crate::mapping::{Mapped, Mapping};
+use crate::peer::ZoneClass;
 
 fn zone(name: &str) -> ZoneName {
     ZoneName::parse(name).unwrap()
@@ -30,8 +31,25 @@ fn resource(ty: ResourceType, name: &str, labels: &[(&str, &str)]) -> Resource {
     )
 }
 
+fn from_global() -> Intake {
+    Intake::FromGlobal {
+        zone: zone("here"),
+        naming: Naming::Hashed,
+    }
+}
+
+/// A zone under a global of 2.5.
+fn from_25() -> Intake {
+    Intake::FromGlobal {
+        zone: zone("here"),
+        naming: Naming::Plain,
+    }
+}
+
 fn arrived(mapping: &Mapping, resource: &Resource) -> Arrived {
-    let (kind, name, item) = mapping.apply(resource).unwrap();
+    let Mapped {
+        kind, name, item, ..
+    } = mapping.apply(resource).unwrap();
     Arrived {
         name,
         content: wire::decode(kind.resource_type(), item.payload.to_bytes()),
@@ -82,7 +100,7 @@ async fn a_zone_prunes_only_what_the_global_owns() {
     let store = Memory::new();
     let own = resource(ResourceType::GlobalSecret, "user-token-signing-key-1", &[]);
     store.commit(Batch::new().put(own)).await.unwrap();
-    let down = Mapping::Down(Naming::Hashed);
+    let down = Mapping::Down(ZoneClass::HASHED);
     let synced = resource(ResourceType::GlobalSecret, "zone-token-revocations", &[]);
     let first = delivery(
         ResourceType::GlobalSecret,
@@ -90,11 +108,11 @@ async fn a_zone_prunes_only_what_the_global_owns() {
         vec![arrived(&down, &synced)],
         &[],
     );
-    let (ops, refused) = run(&store, &Intake::FromGlobal, first).await;
+    let (ops, refused) = run(&store, &from_global(), first).await;
     assert_eq!(ops, ["+GlobalSecret zone-token-revocations"]);
     assert!(refused.is_empty());
     let empty = delivery(ResourceType::GlobalSecret, true, vec![], &[]);
-    let (ops, _) = run(&store, &Intake::FromGlobal, empty).await;
+    let (ops, _) = run(&store, &from_global(), empty).await;
     assert_eq!(ops, ["-GlobalSecret zone-token-revocations"]);
     assert_eq!(store.snapshot().len(), 1);
 }
@@ -147,11 +165,11 @@ async fn a_global_without_labels_owns_what_it_sends() {
         content: wire::decode(ResourceType::MeshGateway, item.payload.to_bytes()),
     };
     let first = delivery(ResourceType::MeshGateway, true, vec![arrived], &[]);
-    run(&store, &Intake::FromGlobal, first).await;
+    run(&store, &from_25(), first).await;
     let stored = store.get(gateway.key()).unwrap();
     assert_eq!(stored.label(labels::ORIGIN), Some(labels::ORIGIN_GLOBAL));
     let gone = delivery(ResourceType::MeshGateway, false, vec![], &["edge.default"]);
-    let (ops, _) = run(&store, &Intake::FromGlobal, gone).await;
+    let (ops, _) = run(&store, &from_25(), gone).await;
     assert_eq!(ops, ["-MeshGateway default/edge"]);
 }
 
@@ -165,7 +183,7 @@ async fn a_refused_resource_keeps_its_last_good_version() {
         content: wire::decode(ResourceType::Mesh, bytes::Bytes::from_static(b"\xff")),
     };
     let first = delivery(ResourceType::Mesh, true, vec![bad], &[]);
-    let (ops, refused) = run(&store, &Intake::FromGlobal, first).await;
+    let (ops, refused) = run(&store, &from_global(), first).await;
     assert!(ops.is_empty(), "{ops:?}");
     assert_eq!(refused.len(), 1);
     assert!(
@@ -272,5 +290,203 @@ async fn the_same_content_again_writes_nothing() {
         );
         let (ops, _) = run(&store, &east, first).await;
         assert_eq!(ops.len(), expected);
+    }
+}
+
+/// A resource as a peer says it.
+fn said(resource: &Resource) -> Arrived {
+    Arrived {
+        name: wire::stream_name(resource.key().name().as_str(), resource.key().mesh_str()),
+        content: Ok(Incoming {
+            key: resource.key().clone(),
+            labels: BTreeMap::clone(resource.labels()),
+            spec: resource.spec().clone(),
+            status: resource.status().cloned(),
+        }),
+    }
+}
+
+fn ingress(name: &str, zone: &str, labels: &[(&str, &str)]) -> Resource {
+    let ty = ResourceType::ZoneIngress;
+    let spec = mesh::ZoneIngress {
+        zone: zone.to_owned(),
+        ..Default::default()
+    };
+    resource_of(ty, name, labels, Spec::encode(ty, &spec))
+}
+
+#[tokio::test]
+async fn a_zone_takes_from_each_kind_of_global_what_is_that_ones_to_give() {
+    let global = (labels::ORIGIN, labels::ORIGIN_GLOBAL);
+    let of_zone = (labels::ORIGIN, labels::ORIGIN_ZONE);
+    let gateway = |labels: &[(&str, &str)]| resource(ResourceType::MeshGateway, "edge", labels);
+    let secret =
+        |name: &str, labels: &[(&str, &str)]| resource(ResourceType::GlobalSecret, name, labels);
+    let taken = [
+        (gateway(&[global]), true, true),
+        // Without labels nobody can say whose it is, unless the global is one that has none.
+        (gateway(&[]), false, true),
+        (gateway(&[of_zone]), false, true),
+        // A type that zones never own needs no label.
+        (
+            resource(ResourceType::MeshGatewayRoute, "r", &[]),
+            true,
+            true,
+        ),
+        (resource(ResourceType::Mesh, "default", &[]), true, true),
+        (resource(ResourceType::Secret, "cert", &[]), false, true),
+        (
+            resource(ResourceType::Config, "kuma-cluster-id", &[global]),
+            true,
+            true,
+        ),
+        (
+            resource(ResourceType::Config, "cp-catalog", &[global]),
+            false,
+            false,
+        ),
+        (secret("zone-token-revocations", &[global]), true, false),
+        (
+            secret("zone-token-signing-public-key-1", &[global]),
+            true,
+            true,
+        ),
+        (
+            secret("zone-ingress-token-signing-key-1", &[global]),
+            true,
+            true,
+        ),
+        (secret("user-token-signing-key-1", &[global]), true, false),
+        (ingress("there", "there", &[global]), true, true),
+        (ingress("here", "here", &[global]), false, false),
+        (ingress("nowhere", "", &[global]), false, false),
+        (
+            ingress("x", "there", &[global, (labels::ZONE, "here")]),
+            false,
+            false,
+        ),
+    ];
+    for (resource, labelled, plain) in taken {
+        for (intake, expected) in [(from_global(), labelled), (from_25(), plain)] {
+            let store = Memory::new();
+            let first = delivery(resource.key().ty(), true, vec![said(&resource)], &[]);
+            let (ops, refused) = run(&store, &intake, first).await;
+            let key = resource.key();
+            assert_eq!(
+                ops.len(),
+                usize::from(expected),
+                "{key} {:?} {intake:?}",
+                resource.labels()
+            );
+            assert!(
+                refused.is_empty(),
+                "nothing is refused, which would stop its type: {key}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_zone_keeps_the_status_that_it_wrote_itself() {
+    let ty = ResourceType::MeshTrust;
+    let global = [(labels::ORIGIN, labels::ORIGIN_GLOBAL)];
+    let status = |json: &'static str| Some(mesh_model::Status::parse(json.into()).unwrap());
+    let sent = resource_json(ty, r#"{"a":1}"#, &global).with_status(status("{}"));
+    let store = Memory::new();
+    let deliver = |resource: &Resource| delivery(ty, false, vec![said(resource)], &[]);
+    run(&store, &from_global(), deliver(&sent)).await;
+    let own = resource_json(ty, r#"{"a":1}"#, &global).with_status(status(r#"{"mine":true}"#));
+    store.commit(Batch::new().put(own)).await.unwrap();
+    let changed = resource_json(ty, r#"{"a":2}"#, &global).with_status(status("{}"));
+    let (ops, _) = run(&store, &from_global(), deliver(&changed)).await;
+    assert_eq!(ops.len(), 1);
+    let stored = store.get(sent.key()).unwrap();
+    assert_eq!(stored.status().unwrap().bytes(), r#"{"mine":true}"#);
+    assert_eq!(stored.spec().bytes(), r#"{"a":2}"#);
+}
+
+#[tokio::test]
+async fn what_was_taken_is_held_in_the_version_that_was_sent() {
+    let mapping = Mapping::Down(ZoneClass::HASHED);
+    for ty in crate::kind::Kind::down().map(crate::kind::Kind::resource_type) {
+        let spec = match ty {
+            ResourceType::ZoneIngress => ingress("it", "there", &[]).spec().clone(),
+            _ if ty.is_json() => Spec::parse(ty, r#"{"a": 1}"#.into()).unwrap(),
+            _ => Spec::parse(ty, bytes::Bytes::new()).unwrap(),
+        };
+        let of_zone = [
+            (labels::ORIGIN, labels::ORIGIN_ZONE),
+            (labels::ZONE, "there"),
+        ];
+        let labels = if ty.describe().ways.down {
+            &[("team", "shop")][..]
+        } else {
+            &of_zone[..]
+        };
+        let name = match ty {
+            ResourceType::Config => cluster::ID,
+            _ => "it",
+        };
+        let stored = resource_of(ty, name, labels, spec);
+        let sent = mapping
+            .apply(&stored)
+            .unwrap_or_else(|| panic!("{ty} travels"));
+        let store = Memory::new();
+        let first = delivery(ty, true, vec![arrived(&mapping, &stored)], &[]);
+        run(&store, &from_global(), first).await;
+        let snapshot = store.snapshot();
+        let taken = snapshot
+            .list(ty)
+            .next()
+            .unwrap_or_else(|| panic!("{ty} is taken"));
+        assert_eq!(
+            from_global().held(taken),
+            Some((sent.name, sent.item.version)),
+            "{ty}"
+        );
+    }
+}
+
+fn resource_json(ty: ResourceType, json: &'static str, labels: &[(&str, &str)]) -> Resource {
+    resource_of(ty, "it", labels, Spec::parse(ty, json.into()).unwrap())
+}
+
+fn resource_of(ty: ResourceType, name: &str, labels: &[(&str, &str)], spec: Spec) -> Resource {
+    let labels = labels.iter().map(|(k, v)| ((*k).into(), (*v).into()));
+    let now = Timestamp::EPOCH;
+    Resource::new(key(ty, name), labels.collect(), spec, now, now)
+}
+
+#[tokio::test]
+async fn zone_proxies_get_the_name_of_their_zone() {
+    let east = Intake::FromZone {
+        zone: zone("east"),
+        naming: Naming::Plain,
+    };
+    let egress = mesh::ZoneEgress {
+        zone: "west".into(),
+        ..Default::default()
+    };
+    let egress = resource_of(
+        ResourceType::ZoneEgress,
+        "it",
+        &[],
+        Spec::encode(ResourceType::ZoneEgress, &egress),
+    );
+    let store = Memory::new();
+    for resource in [egress, ingress("it", "", &[])] {
+        let ty = resource.key().ty();
+        run(
+            &store,
+            &east,
+            delivery(ty, true, vec![said(&resource)], &[]),
+        )
+        .await;
+        let stored = store.get(&key(ty, "east.it")).unwrap();
+        let zone = match ty {
+            ResourceType::ZoneEgress => stored.decode::<mesh::ZoneEgress>().zone,
+            _ => stored.decode::<mesh::ZoneIngress>().zone,
+        };
+        assert_eq!(zone, "east");
     }
 }

@@ -219,11 +219,12 @@ impl<G: Gate> Receiving<'_, G> {
 
     /// Asks for every type, saying what is held of it if the peer reads that.
     async fn subscribe(&mut self, receiver: &mut Receiver<Kind>) -> Result<(), End> {
-        let introduction = self.node.to_node();
+        let mut introduction = self.node.to_node();
         if self.resume == Resume::Versions {
-            // Who this is does not wait for what is held, which takes a while to find out.
+            // Who this is does not wait for what is held, which takes a while to find out. It is
+            // said once: a peer that reads what is held remembers it.
             self.outbox.put(DeltaDiscoveryRequest {
-                node: Some(introduction.clone()),
+                node: Some(std::mem::replace(&mut introduction, self.bare_node())),
                 ..DeltaDiscoveryRequest::default()
             })?;
             tokio::task::yield_now().await;
@@ -365,6 +366,14 @@ impl<G: Gate> Receiving<'_, G> {
             }
         };
         self.metrics.kept_from_removal(kind, plan.foreign_removals);
+        self.metrics.of_no_concern(kind, plan.passed_over);
+        if plan.passed_over > 0 {
+            tracing::debug!(
+                type_url = %kind,
+                count = plan.passed_over,
+                "passed over resources that are not the sender's to write here"
+            );
+        }
         (self.on_applied)(Applied {
             kind,
             changes: plan.batch.ops().len(),

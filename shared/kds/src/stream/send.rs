@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
 use mesh_delta::{Event, Matcher, Policy, Response, Sender};
+use mesh_model::ZoneName;
 use mesh_proto::core::Node;
 use mesh_proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use mesh_proto::link;
@@ -20,7 +21,7 @@ use super::{CHANNEL, CHUNK, End, Outbox};
 use crate::convert;
 use crate::kind::Kind;
 use crate::peer::{Abilities, Naming, NodeInfo};
-use crate::projection::{Projection, largest_item};
+use crate::projection::{Projection, View, largest_item};
 use crate::pulse::Pulse;
 
 /// How many resources an increment for a stock peer holds at most.
@@ -65,7 +66,9 @@ pub(crate) struct Sending<'a> {
     /// Whether the peer says its release in gRPC metadata, as all do from 2.7 on.
     pub(crate) says_version: bool,
     /// Chooses what the peer gets, once it said what it can.
-    pub(crate) projection: &'a (dyn Fn(Naming) -> Arc<Projection> + Send + Sync),
+    pub(crate) projection: &'a (dyn Fn(&NodeInfo) -> Arc<Projection> + Send + Sync),
+    /// The zone that is the peer; `None` where the global is.
+    pub(crate) zone: Option<ZoneName>,
     /// Where responses go.
     pub(crate) outbox: mpsc::Sender<DeltaDiscoveryResponse>,
     /// Nothing is sent before this is true; the peer is heard before.
@@ -80,6 +83,8 @@ pub(crate) struct Sending<'a> {
 struct Peer {
     sender: Sender<Kind>,
     projection: Arc<Projection>,
+    /// What is for this peer only, where peers differ.
+    view: Option<View>,
     abilities: Abilities,
     /// Types of which it is being found out what the peer holds.
     matching: BTreeMap<Kind, Matcher>,
@@ -107,6 +112,16 @@ impl Peer {
 }
 
 impl Peer {
+    /// Offers what there is for the peer in `latest`.
+    fn look(&mut self, latest: &mesh_store::Snapshot) {
+        let offer = self.projection.at(latest);
+        let items = match &mut self.view {
+            Some(view) => view.at(offer),
+            None => offer.items,
+        };
+        self.sender.offer(items);
+    }
+
     fn answered(&mut self, kind: Kind) {
         self.sent.remove(&kind);
         self.answered = Some(Instant::now());
@@ -140,7 +155,7 @@ impl Sending<'_> {
             .map_err(|_closed| End::Shutdown)?;
         loop {
             let latest = snapshots.borrow_and_update().clone();
-            peer.0.sender.offer(peer.0.projection.at(&latest));
+            peer.0.look(&latest);
             if let Some(request) = peer.1.take() {
                 self.take(&mut peer.0, request, start)?;
             }
@@ -198,7 +213,8 @@ impl Sending<'_> {
         }
         let peer = Peer {
             sender,
-            projection: (self.projection)(info.naming()),
+            projection: (self.projection)(&info),
+            view: self.zone.clone().map(View::new),
             abilities,
             matching: BTreeMap::new(),
             backlog: VecDeque::new(),
@@ -413,7 +429,7 @@ mod tests {
 
     use super::*;
     use crate::mapping::Mapping;
-    use crate::peer::own_features;
+    use crate::peer::{ZoneClass, own_features};
 
     fn asks(type_url: &str, features: &[String]) -> DeltaDiscoveryRequest {
         let node = NodeInfo {
@@ -459,7 +475,10 @@ mod tests {
         store.commit(batch).await.unwrap();
         // What is received is kept, and nobody reads it.
         let (outbox, _inbox) = mpsc::channel(outbox);
-        let projection = |naming| Arc::new(Projection::new(Mapping::Down(naming), 1 << 20));
+        let projection = |zone: &NodeInfo| {
+            let mapping = Mapping::Down(ZoneClass::of(zone));
+            Arc::new(Projection::new(mapping, 1 << 20))
+        };
         let start = Instant::now();
         let mut refusals = Vec::new();
         let sending = Sending {
@@ -470,6 +489,7 @@ mod tests {
             max_message: 10 << 20,
             says_version: true,
             projection: &projection,
+            zone: ZoneName::parse("east").ok(),
             outbox,
             may_send: watch::Sender::new(true).subscribe(),
             pulse: None,

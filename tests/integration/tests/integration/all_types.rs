@@ -151,3 +151,94 @@ async fn a_status_that_changes_in_a_zone_changes_on_the_global() -> anyhow::Resu
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_zone_owns_reaches_the_others_and_does_not_come_back() -> anyhow::Result<()> {
+    let global = Global::start().await?;
+    let east = Zone::start("east", &global).await?;
+    let west = Zone::start("west", &global).await?;
+    let ingress = json!({
+        "type": "ZoneIngress", "name": "ingress", "networking": {
+            "address": "192.0.2.1", "port": 10001,
+            "advertisedAddress": "198.51.100.1", "advertisedPort": 10001,
+        },
+    });
+    let service = |port: u16| {
+        json!({
+            "type": "MeshService", "mesh": "default", "name": "cart",
+            "labels": { "kuma.io/origin": "zone" },
+            "spec": {
+                "selector": { "dataplaneTags": { "kuma.io/service": "cart" } },
+                "ports": [{ "port": port, "appProtocol": "http" }],
+            },
+        })
+    };
+    east.api.apply(&ingress).await?;
+    east.api.apply(&service(80)).await?;
+    let both = [
+        (ResourceType::ZoneIngress, "ingress"),
+        (ResourceType::MeshService, "cart"),
+    ];
+    for (ty, name) in both {
+        let theirs = eventually(&format!("{ty} {name} in the other zone"), async || {
+            shown(&west.api, ty, name).await
+        })
+        .await;
+        assert_eq!(theirs["labels"][labels::ORIGIN], labels::ORIGIN_GLOBAL);
+        assert_eq!(theirs["labels"][labels::ZONE], "east");
+    }
+    // The global says whose an ingress is, which its zone leaves open.
+    let theirs = shown(&west.api, ResourceType::ZoneIngress, "ingress").await?;
+    assert_eq!(theirs["zone"], "east");
+    let port = |document: &Value| document["spec"]["ports"][0]["port"].clone();
+    east.api.apply(&service(81)).await?;
+    eventually("the change in the other zone", async || {
+        let service = shown(&west.api, ResourceType::MeshService, "cart").await?;
+        anyhow::ensure!(port(&service) == 81, "{service}");
+        Ok(())
+    })
+    .await;
+
+    let enable = async |is_enabled: bool| {
+        let zone = json!({ "type": "Zone", "name": "east", "enabled": is_enabled });
+        global.api.apply(&zone).await
+    };
+    enable(false).await?;
+    for (ty, name) in both {
+        eventually(
+            &format!("{ty} {name} of a disabled zone gone"),
+            async || {
+                anyhow::ensure!(shown(&west.api, ty, name).await.is_err());
+                Ok(())
+            },
+        )
+        .await;
+        shown(&global.api, ty, name).await?;
+        shown(&east.api, ty, name).await?;
+    }
+    enable(true).await?;
+    for (ty, name) in both {
+        eventually(&format!("{ty} {name} back"), async || {
+            shown(&west.api, ty, name).await
+        })
+        .await;
+    }
+
+    for (ty, _) in both {
+        let collection = ty.describe().collections[0];
+        for (api, place) in [(&east.api, "its zone"), (&west.api, "the other zone")] {
+            let list = api.get(&format!("/{collection}")).await?;
+            assert_eq!(list["total"], 1, "{ty} in {place}: {list}");
+        }
+    }
+    east.api.delete("/zoneingresses/ingress").await?;
+    eventually("the ingress gone everywhere", async || {
+        for api in [&global.api, &west.api] {
+            let gone = shown(api, ResourceType::ZoneIngress, "ingress").await;
+            anyhow::ensure!(gone.is_err(), "{gone:?}");
+        }
+        Ok(())
+    })
+    .await;
+    Ok(())
+}

@@ -15,8 +15,6 @@ pub(super) const WRITER: &str = "simulation/writer";
 /// The global, where zones are named.
 pub(super) const GLOBAL: &str = "global";
 
-const ACROSS: bool = false;
-
 /// A resource, wherever it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Thing {
@@ -169,16 +167,16 @@ impl Ledger {
         let book = |place: &str| self.books.get(place).unwrap_or(&empty);
         let (global, local) = (book(GLOBAL), book(zone));
         let travels_down = |thing: &Thing| {
-            thing.of == GLOBAL
-                || ACROSS && thing.ty == ResourceType::ZoneIngress && thing.of != zone
+            thing.of == GLOBAL || thing.ty == ResourceType::ZoneIngress && thing.of != zone
         };
-        // The zone's own Mesh of a name keeps the global's out.
+        // The zone's own Mesh of a name keeps the global's out. What comes from another zone has
+        // that zone's hash in its name.
         let is_occupied = |thing: &Thing| {
             let own = Thing {
                 of: zone.to_owned(),
                 ..thing.clone()
             };
-            local.live.contains_key(&own)
+            thing.of == GLOBAL && local.live.contains_key(&own)
         };
         let travels_up = |thing: &Thing| {
             matches!(

@@ -1,17 +1,24 @@
 use async_trait::async_trait;
 use futures_util::{poll, stream};
-use mesh_model::{Resource, ResourceName, Spec, Timestamp, labels};
+use mesh_model::{Resource, ResourceName, Spec, Timestamp, ZoneName, labels};
 use mesh_store::{Batch, Memory as MemoryStore, Store, StoreId};
 use tokio::sync::{Notify, watch};
 
 use super::*;
-use crate::peer::own_features;
+use crate::peer::{Naming, own_features};
 
 /// A store with a write under way that nobody waits for any more.
 #[derive(Debug, Default)]
 struct Late {
     memory: MemoryStore,
     lands: Notify,
+}
+
+fn from_global() -> Intake {
+    Intake::FromGlobal {
+        zone: ZoneName::parse("east").unwrap(),
+        naming: Naming::Hashed,
+    }
 }
 
 fn mesh() -> Resource {
@@ -65,7 +72,7 @@ async fn what_an_older_stream_began_to_write_is_said_to_be_held() {
     let receiving = Receiving {
         node: &node,
         kinds: vec![Kind::of(ResourceType::Mesh).unwrap()],
-        intake: Intake::FromGlobal,
+        intake: from_global(),
         gate: Open,
         store: Arc::clone(&store) as SharedStore,
         outbox,
@@ -108,7 +115,7 @@ async fn who_this_is_comes_before_what_is_held() {
     let receiving = Receiving {
         node: &node,
         kinds: Kind::down().collect(),
-        intake: Intake::FromGlobal,
+        intake: from_global(),
         gate: Open,
         store: Arc::new(MemoryStore::new()),
         outbox,
