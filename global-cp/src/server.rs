@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
-use mesh_api::{Context, Links, Metrics, Mode, Settings};
+use mesh_api::{Context, Metrics, Mode, Reports, Settings};
 use mesh_model::{ResourceType, ZoneName};
 use mesh_runtime::config::Config;
 use mesh_runtime::serve::{self, Options};
@@ -107,7 +107,7 @@ impl GlobalCp {
             diagnostics,
             kds: sync.address(),
         };
-        let links = sync.links();
+        let reports = sync.reports();
         tasks.spawn(insights::keep(Arc::clone(&store), shutdown.clone()));
         tasks.spawn(evict_deleted_zones(
             Arc::clone(&store),
@@ -125,7 +125,7 @@ impl GlobalCp {
             turned_away,
         );
         mesh_store::register_metrics(&mut registry, Arc::clone(&store), disk);
-        let router = mesh_api::router(context(&config, Arc::clone(&store), metrics, links));
+        let router = mesh_api::router(context(&config, Arc::clone(&store), metrics, reports));
         if let Some(listener) = listeners.http {
             let router = router.clone();
             let options = Options::default();
@@ -224,7 +224,7 @@ fn largest_resource(max_message: u32) -> usize {
     max.saturating_sub(ROOM).max(max / 2)
 }
 
-fn context(config: &Config, store: SharedStore, metrics: Metrics, links: Links) -> Context {
+fn context(config: &Config, store: SharedStore, metrics: Metrics, reports: Reports) -> Context {
     let api = &config.api_server;
     let proxies = &config.dp_server.authn;
     Context {
@@ -248,7 +248,7 @@ fn context(config: &Config, store: SharedStore, metrics: Metrics, links: Links) 
         instance_id: instance::instance_id().to_owned(),
         now: clock::now,
         metrics,
-        links,
+        reports,
     }
 }
 

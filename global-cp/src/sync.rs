@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_api::Links;
+use mesh_api::{Report, Reports};
 use mesh_kds::LinkStatus;
 use mesh_kds::peer::{CpVersion, NodeInfo, own_features};
 use mesh_kds::server::{Config, Exempt, Server, ZoneAuth};
@@ -186,13 +186,22 @@ impl Sync {
         self.address
     }
 
-    /// Where the connections of zones stand, now and whenever it is asked.
-    pub(crate) fn links(&self) -> Links {
-        let server = self.server.clone();
-        Links::new(move || {
-            let links = server.links();
-            links.iter().map(LinkStatus::to_json).collect()
-        })
+    /// How synchronisation with zones goes, whenever it is asked.
+    pub(crate) fn reports(&self) -> Reports {
+        let (links, findings) = (self.server.clone(), self.server.clone());
+        Reports {
+            links: Report::new(move || {
+                let links = links.links();
+                links.iter().map(LinkStatus::to_json).collect()
+            }),
+            findings: Report::new(move || {
+                let lacks = findings.lacks();
+                lacks
+                    .iter()
+                    .map(|(zone, lack)| lack.to_json(Some(zone)))
+                    .collect()
+            }),
+        }
     }
 
     /// Ends the streams of a zone that was deleted; it may connect again.

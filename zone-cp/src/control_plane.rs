@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use mesh_api::{Context as ApiContext, Links, Metrics, Mode, Settings as ApiSettings};
+use mesh_api::{Context as ApiContext, Metrics, Mode, Report, Reports, Settings as ApiSettings};
 use mesh_kds::LinkStatus;
 use mesh_kds::client::{self, Client, State, Target, Token};
 use mesh_kds::peer::{CpVersion, NodeInfo, own_features};
@@ -160,8 +160,8 @@ impl Starting {
         let mut registry = Registry::default();
         mesh_store::register_metrics(&mut registry, Arc::clone(&self.store), self.disk.take());
         let data_plane = self.start_data_plane(&identity, insights, &mut registry)?;
-        let (global, links) = self.start_sync(&mut registry)?;
-        let (api_http, api_https) = self.start_api(&mut registry, links)?;
+        let (global, reports) = self.start_sync(&mut registry)?;
+        let (api_http, api_https) = self.start_api(&mut registry, reports)?;
         let diagnostics = self.start_diagnostics(registry)?;
 
         let addresses = Addresses {
@@ -311,11 +311,11 @@ impl Starting {
     fn start_sync(
         &mut self,
         registry: &mut Registry,
-    ) -> anyhow::Result<(Option<watch::Receiver<State>>, Links)> {
+    ) -> anyhow::Result<(Option<watch::Receiver<State>>, Reports)> {
         let settings = &self.config.multizone.zone;
         let Some(address) = &settings.global_address else {
             tracing::info!("no global address (multizone.zone.globalAddress): the zone runs alone");
-            return Ok((None, Links::default()));
+            return Ok((None, Reports::default()));
         };
         let tls = address.is_tls().then(|| global_tls(settings)).transpose()?;
         let metrics = mesh_kds::Metrics::default();
@@ -357,22 +357,28 @@ impl Starting {
         };
         let client = Arc::new(client);
         let state = client.state();
-        let asked = Arc::clone(&client);
-        let links = Links::new(move || {
-            let link = asked.link();
-            link.iter().map(LinkStatus::to_json).collect()
-        });
+        let (asked, lacking) = (Arc::clone(&client), Arc::clone(&client));
+        let reports = Reports {
+            links: Report::new(move || {
+                let link = asked.link();
+                link.iter().map(LinkStatus::to_json).collect()
+            }),
+            findings: Report::new(move || {
+                let lacks = lacking.lacks();
+                lacks.iter().map(|lack| lack.to_json(None)).collect()
+            }),
+        };
         let shutdown = self.shutdown.clone();
         self.tasks
             .spawn(async move { client.run(Backoff::reconnect(), shutdown).await });
-        Ok((Some(state), links))
+        Ok((Some(state), reports))
     }
 
     /// The admin API, on HTTP and HTTPS.
     fn start_api(
         &mut self,
         registry: &mut Registry,
-        links: Links,
+        reports: Reports,
     ) -> anyhow::Result<(Option<SocketAddr>, Option<SocketAddr>)> {
         let settings = self.config.api_server.clone();
         let issuers = &self.config.dp_server.authn;
@@ -398,7 +404,7 @@ impl Starting {
             instance_id: self.instance_id.clone(),
             now: clock::now,
             metrics,
-            links,
+            reports,
         };
         let router = mesh_api::router(context);
         let mut http = None;

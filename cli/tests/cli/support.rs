@@ -126,7 +126,7 @@ impl ControlPlane {
             instance_id: "host-1234".to_owned(),
             now: clock::now,
             metrics: Metrics::new(),
-            links: mesh_api::Links::default(),
+            reports: mesh_api::Reports::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

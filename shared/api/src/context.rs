@@ -83,13 +83,13 @@ impl Default for Settings {
     }
 }
 
-/// Where the connections between this control plane and others of ours stand, asked anew for each
-/// request. The default has none.
+/// What the control plane says of its connections to others, asked anew for each request. The
+/// default says nothing.
 #[derive(Clone)]
-pub struct Links(Arc<dyn Fn() -> Vec<Value> + Send + Sync>);
+pub struct Report(Arc<dyn Fn() -> Vec<Value> + Send + Sync>);
 
-impl Links {
-    /// What `ask` says, one object for each connection.
+impl Report {
+    /// What `ask` says, one object for each item.
     pub fn new(ask: impl Fn() -> Vec<Value> + Send + Sync + 'static) -> Self {
         Self(Arc::new(ask))
     }
@@ -100,16 +100,25 @@ impl Links {
     }
 }
 
-impl Default for Links {
+impl Default for Report {
     fn default() -> Self {
         Self::new(Vec::new)
     }
 }
 
-impl fmt::Debug for Links {
+impl fmt::Debug for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Links")
+        f.write_str("Report")
     }
+}
+
+/// What the control plane says of synchronisation.
+#[derive(Debug, Clone, Default)]
+pub struct Reports {
+    /// Connections to other control planes of ours, for `GET /meridian/links`.
+    pub links: Report,
+    /// What peers lack of what they are offered, and why, for `GET /meridian/findings`.
+    pub findings: Report,
 }
 
 /// What the router needs to know about the control plane that serves it.
@@ -133,6 +142,6 @@ pub struct Context {
     pub now: fn() -> Timestamp,
     /// Where requests are counted.
     pub metrics: Metrics,
-    /// Connections to other control planes of ours, for `GET /meridian/links`.
-    pub links: Links,
+    /// How synchronisation goes.
+    pub reports: Reports,
 }

@@ -8,7 +8,7 @@ use mesh_proto::mesh::Dataplane;
 use mesh_runtime::version;
 use serde_json::{Map, Value, json};
 
-use crate::context::{Context, Mode};
+use crate::context::{Context, Mode, Report};
 use crate::filter;
 use crate::request::Request;
 use crate::respond;
@@ -215,7 +215,16 @@ pub(crate) fn zone_status(context: &Context) -> Response {
 
 /// `GET /meridian/links`: where the connections to other control planes of ours stand.
 pub(crate) fn links(context: &Context) -> Response {
-    let items = context.links.ask();
+    report(&context.reports.links)
+}
+
+/// `GET /meridian/findings`: what peers lack of what they are offered, and why.
+pub(crate) fn findings(context: &Context) -> Response {
+    report(&context.reports.findings)
+}
+
+fn report(report: &Report) -> Response {
+    let items = report.ask();
     ok(&json!({ "total": items.len(), "items": items }))
 }
 

@@ -36,6 +36,6 @@ mod tokens;
 mod write;
 
 pub use admission::{Admission, Admit, Admitted, Evict, Open, Refusal};
-pub use context::{Context, Links, Mode, Settings};
+pub use context::{Context, Mode, Report, Reports, Settings};
 pub use metrics::Metrics;
 pub use router::router;

@@ -112,6 +112,7 @@ async fn dispatch(request: &Request<'_>, body: Body) -> Result<Response, ApiErro
         Target::GlobalInsights => Ok(fixed::global_insights(context)),
         Target::ZoneStatus => Ok(fixed::zone_status(context)),
         Target::Links => Ok(fixed::links(context)),
+        Target::Findings => Ok(fixed::findings(context)),
         Target::DataplaneToken => tokens::dataplane(request, &collect(request, body).await?),
         Target::ZoneToken => tokens::zone(request, &collect(request, body).await?),
         Target::UserToken => tokens::user(request, &collect(request, body).await?),

@@ -45,6 +45,7 @@ pub use self::token::{Token, TokenError};
 use self::trust::RootCa;
 use crate::intake::Intake;
 use crate::kind::Kind;
+use crate::lack::Lack;
 use crate::mapping::Mapping;
 use crate::metrics::Metrics;
 use crate::peer::{self, Abilities, Introduction, Naming, NodeInfo};
@@ -150,6 +151,8 @@ pub struct Client {
     hashed: Arc<Projection>,
     /// What became of differences.
     repairs: Arc<Mutex<Repairs>>,
+    /// What the global lacks of what this zone reports.
+    lacks: Mutex<Vec<Lack>>,
     /// The connection that there is now, once the global was seen to be one of ours.
     pulse: Mutex<Weak<Pulse>>,
 }
@@ -170,6 +173,7 @@ impl Client {
             state: watch::Sender::new(State::Connecting),
             told: Mutex::default(),
             repairs: Arc::default(),
+            lacks: Mutex::default(),
             pulse: Mutex::default(),
             token: None,
             root_ca: None,
@@ -202,6 +206,11 @@ impl Client {
     /// Where the connection stands, now and later.
     pub fn state(&self) -> watch::Receiver<State> {
         self.state.subscribe()
+    }
+
+    /// What the global lacks of what this zone reports, and why.
+    pub fn lacks(&self) -> Vec<Lack> {
+        self.lacks.lock().clone()
     }
 
     /// Where the connection to a global of ours stands; `None` without one.
@@ -459,6 +468,7 @@ impl Client {
             send::Happened::Sent(kind) => metrics.sent(kind),
             send::Happened::Acked(kind) => metrics.answered(kind, true),
             send::Happened::TooLarge(kind) => metrics.too_large(kind),
+            send::Happened::Lacks(lacks) => *self.lacks.lock() = lacks,
             send::Happened::Rejected(kind, text) => {
                 metrics.answered(kind, false);
                 tracing::warn!(type_url = %kind, "the global rejected resources: {text}");

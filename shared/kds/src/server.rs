@@ -41,6 +41,7 @@ use self::door::{Door, Entered, Gate, Pass};
 use self::registry::{Registry, StreamKind, Taker};
 use crate::intake::Intake;
 use crate::kind::Kind;
+use crate::lack::{Lack, Lacks};
 use crate::mapping::Mapping;
 use crate::metrics::Metrics;
 use crate::peer::{Naming, NodeInfo, ZoneClass, ZonePeer};
@@ -117,6 +118,8 @@ struct Inner {
     pulses: Mutex<BTreeMap<(ZoneName, Uuid), Weak<Pulse>>>,
     /// What became of differences, by zone.
     repairs: Mutex<BTreeMap<ZoneName, Arc<Mutex<Repairs>>>>,
+    /// What zones lack of what they are offered.
+    lacks: Lacks,
     streams: TaskTracker,
     shutdown: Shutdown,
 }
@@ -164,6 +167,7 @@ impl Server {
             registry: Arc::default(),
             pulses: Mutex::default(),
             repairs: Mutex::default(),
+            lacks: Lacks::default(),
             streams: TaskTracker::new(),
             shutdown,
         };
@@ -208,6 +212,11 @@ impl Server {
         let live: Vec<Arc<Pulse>> = pulses.values().filter_map(Weak::upgrade).collect();
         drop(pulses);
         live.iter().map(|pulse| pulse.status()).collect()
+    }
+
+    /// What connected zones lack of what they are offered, and why.
+    pub fn lacks(&self) -> Vec<(ZoneName, Lack)> {
+        self.inner.lacks.all()
     }
 
     /// Waits until the last stream has ended, which shutdown makes them do.
@@ -389,6 +398,7 @@ impl KdsSyncService for Server {
                             count(kind, Counted::Acked);
                         }
                         send::Happened::TooLarge(kind) => metrics.too_large(kind),
+                        send::Happened::Lacks(lacks) => inner.lacks.replace(&peer.zone, id, lacks),
                         send::Happened::Rejected(kind, text) => {
                             tracing::warn!(type_url = %kind, "zone {} rejected resources: {text}", peer.zone);
                             metrics.answered(kind, false);
@@ -421,7 +431,9 @@ impl KdsSyncService for Server {
             pass,
             pulse,
         };
+        let inner = Arc::clone(&self.inner);
         let said = self.spawn(call, rx, run, move || {
+            inner.lacks.forget(&zone, id);
             book.closed(id, &zone);
         });
         Ok(Response::new(said))

@@ -100,7 +100,7 @@ impl Api {
             instance_id: "host-1234".to_owned(),
             now: noon,
             metrics: Metrics::new(),
-            links: mesh_api::Links::default(),
+            reports: mesh_api::Reports::default(),
         });
         let api = Self { store, router };
         api.store(&json!({ "type": "Mesh", "name": "default" }))

@@ -20,7 +20,9 @@ use tonic::Status;
 use super::{CHANNEL, CHUNK, End, Outbox};
 use crate::convert;
 use crate::kind::Kind;
+use crate::lack::Lack;
 use crate::peer::{Abilities, Naming, NodeInfo};
+use crate::precheck::Precheck;
 use crate::projection::{Projection, View, largest_item};
 use crate::pulse::Pulse;
 
@@ -33,6 +35,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const MOST_LISTED: usize = 64 << 20;
 /// How much of a peer's words is told, in bytes: a stock NACK may be as long as a message.
 const LONGEST_TOLD: usize = 1024;
+/// How much of what a peer lacks is told.
+const MOST_LACKS: usize = 1000;
 /// How many chunks wait for the transport at a time; the others are not even encoded.
 const CHUNKS_AHEAD: usize = 4;
 
@@ -49,6 +53,8 @@ pub(crate) enum Happened<'a> {
     TooLarge(Kind),
     /// The peer refused one, and why.
     Rejected(Kind, &'a str),
+    /// What the peer lacks from now on; empty when it has everything again.
+    Lacks(Vec<Lack>),
 }
 
 /// A stream on which this side sends.
@@ -85,6 +91,10 @@ struct Peer {
     projection: Arc<Projection>,
     /// What is for this peer only, where peers differ.
     view: Option<View>,
+    /// What a stock peer can take of it.
+    precheck: Option<Precheck>,
+    /// Whether the peer lacks anything that it was offered.
+    has_lacks: bool,
     abilities: Abilities,
     /// Types of which it is being found out what the peer holds.
     matching: BTreeMap<Kind, Matcher>,
@@ -119,7 +129,21 @@ impl Peer {
             Some(view) => view.at(offer),
             None => offer.items,
         };
-        self.sender.offer(items);
+        self.sender.offer(match &mut self.precheck {
+            Some(precheck) => precheck.pass(&items),
+            None => items,
+        });
+    }
+
+    /// What the peer does not have of what there is for it, as far as that is somebody's verdict.
+    fn lacks(&self) -> Vec<Lack> {
+        let offered = self.sender.offered();
+        let refused = self.sender.rejections().map(|refused| {
+            let item = offered.and_then(|offered| offered.items(refused.ty).get(&refused.name));
+            Lack::new(refused.ty, &refused.name, item, &refused.reason, true)
+        });
+        let left_out = self.precheck.iter().flat_map(Precheck::lacks);
+        left_out.chain(refused).take(MOST_LACKS).collect()
     }
 
     fn answered(&mut self, kind: Kind) {
@@ -156,6 +180,9 @@ impl Sending<'_> {
         loop {
             let latest = snapshots.borrow_and_update().clone();
             peer.0.look(&latest);
+            if peer.0.precheck.as_mut().is_some_and(Precheck::has_news) {
+                self.tell_lacks(&mut peer.0);
+            }
             if let Some(request) = peer.1.take() {
                 self.take(&mut peer.0, request, start)?;
             }
@@ -215,6 +242,11 @@ impl Sending<'_> {
             sender,
             projection: (self.projection)(&info),
             view: self.zone.clone().map(View::new),
+            precheck: (!info.is_meridian()).then(|| {
+                let is_strict = info.naming() == Naming::Plain;
+                Precheck::new(largest_item(self.max_message), is_strict)
+            }),
+            has_lacks: false,
             abilities,
             matching: BTreeMap::new(),
             backlog: VecDeque::new(),
@@ -223,6 +255,12 @@ impl Sending<'_> {
             answered: None,
         };
         Ok((peer, Some(request)))
+    }
+
+    fn tell_lacks(&mut self, peer: &mut Peer) {
+        let lacks = peer.lacks();
+        peer.has_lacks = !lacks.is_empty();
+        (self.on_event)(Happened::Lacks(lacks));
     }
 
     /// How the peer is treated, by what it announced.
@@ -348,11 +386,18 @@ impl Sending<'_> {
             Event::Acked { .. } => {
                 peer.answered(kind);
                 (self.on_event)(Happened::Acked(kind));
+                if let Some(precheck) = &mut peer.precheck {
+                    precheck.accepted(kind);
+                }
+                if peer.has_lacks {
+                    self.tell_lacks(peer);
+                }
             }
             Event::Nacked { text, .. } => {
                 peer.answered(kind);
                 let text = convert::shortened(text, LONGEST_TOLD);
                 (self.on_event)(Happened::Rejected(kind, &text));
+                self.tell_lacks(peer);
             }
             _ => {}
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use mesh_harness::{Environment, Global, eventually};
+use mesh_harness::{Global, eventually};
 use mesh_model::{Key, MeshName, Resource, ResourceName, ResourceType, Spec, Timestamp, labels};
 use mesh_proto::discovery::DeltaDiscoveryResponse;
 use mesh_store::{Batch, SharedStore};
@@ -24,12 +24,18 @@ pub(crate) fn served_down() -> BTreeSet<String> {
 
 /// A global that zones reach without TLS and without a token, as those of the recordings did.
 pub(crate) async fn plaintext_global() -> anyhow::Result<Global> {
+    plaintext_global_with(&[]).await
+}
+
+/// The same with more settings.
+pub(crate) async fn plaintext_global_with(more: &[(&str, &str)]) -> anyhow::Result<Global> {
     let environment = [
         ("KUMA_MULTIZONE_GLOBAL_KDS_TLS_ENABLED", "false"),
         ("KUMA_MULTIZONE_GLOBAL_KDS_ALLOW_UNAUTHENTICATED_ZONES", "*"),
     ];
-    let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    Global::start_with(Environment::from(environment)).await
+    let environment = environment.iter().chain(more);
+    let environment = environment.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Global::start_with(environment.collect()).await
 }
 
 /// Stores what a stock global owned when it sent these resources.

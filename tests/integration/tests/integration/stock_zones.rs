@@ -1,0 +1,226 @@
+//! Our global towards stock zones: what they cannot take or refuse costs nothing else.
+
+use std::collections::BTreeMap;
+
+use mesh_harness::{Global, eventually};
+use mesh_kds::peer::NodeInfo;
+use mesh_proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use mesh_proto::rpc;
+use serde_json::{Value, json};
+
+use crate::recorded::resources;
+use crate::replay_global::{plaintext_global, plaintext_global_with};
+use crate::support::{Down, ack, connect, down, metadata, route, subscription};
+
+const TYPE: &str = "MeshGatewayRoute";
+
+/// A stock zone that follows routes.
+struct StockZone {
+    name: &'static str,
+    call: Down,
+    /// What it holds, by the names that their authors gave.
+    held: BTreeMap<String, String>,
+    /// How many responses it heard.
+    heard: usize,
+}
+
+impl StockZone {
+    async fn start(global: &Global, name: &'static str, features: &[&str]) -> anyhow::Result<Self> {
+        let node = NodeInfo {
+            id: name.to_owned(),
+            features: features.iter().map(|f| (*f).to_owned()).collect(),
+            ..NodeInfo::default()
+        };
+        let mut metadata = metadata(name);
+        metadata.push(("version".to_owned(), "2.10.0".to_owned()));
+        if !features.contains(&"hash-suffix") {
+            metadata.retain(|(_, value)| value != "hash-suffix");
+        }
+        let first = DeltaDiscoveryRequest {
+            node: Some(node.to_node()),
+            ..subscription(name, TYPE)
+        };
+        let mut client = connect(global.kds).await;
+        let call = down(&mut client, &metadata, vec![first]).await?;
+        Ok(Self {
+            name,
+            call,
+            held: BTreeMap::new(),
+            heard: 0,
+        })
+    }
+
+    async fn hear(&mut self) -> DeltaDiscoveryResponse {
+        self.heard += 1;
+        let response = self.call.hear().await.unwrap().expect("a response");
+        assert_eq!(response.type_url, TYPE);
+        response
+    }
+
+    /// Takes a response but what `refuses`, and answers as zones from 2.7 on do: what is good is
+    /// stored, and the answer is for all of it.
+    async fn take(&mut self, refuses: impl Fn(&str) -> bool) {
+        let response = self.hear().await;
+        let mut is_refused = false;
+        for sent in resources(&response).into_values() {
+            let display = sent.labels.get("kuma.io/display-name");
+            let display = display.unwrap_or(&sent.name).clone();
+            if refuses(&display) {
+                is_refused = true;
+            } else {
+                self.held.insert(display, sent.version);
+            }
+        }
+        self.answer(&response, is_refused).await;
+    }
+
+    async fn answer(&self, response: &DeltaDiscoveryResponse, is_refused: bool) {
+        let answer = ack(self.name, response);
+        self.call
+            .say(if is_refused {
+                DeltaDiscoveryRequest {
+                    resource_names_subscribe: vec!["*".to_owned()],
+                    error_detail: Some(rpc::Status {
+                        message: "spec.conf: value 'bad' is not supported".to_owned(),
+                        ..rpc::Status::default()
+                    }),
+                    ..answer
+                }
+            } else {
+                answer
+            })
+            .await;
+    }
+
+    fn holds(&self) -> Vec<&str> {
+        self.held.keys().map(String::as_str).collect()
+    }
+}
+
+/// What is reported of a zone.
+async fn findings(global: &Global) -> anyhow::Result<Vec<Value>> {
+    let findings = global.api.get("/meridian/findings").await?;
+    Ok(findings["items"].as_array().cloned().unwrap_or_default())
+}
+
+const FEATURES: [&str; 2] = ["zone-token", "hash-suffix"];
+/// Those of 2.5.
+const OLD: [&str; 1] = ["zone-token"];
+
+/// A route that takes some 60 kB.
+fn large(name: &str) -> Value {
+    let mut route = route(name);
+    let long = |n: usize| json!({ "path": { "match": "EXACT", "value": format!("/{n}/{}", "x".repeat(5000)) } });
+    route["conf"]["http"]["rules"][0]["matches"] = (0..12).map(long).collect();
+    route
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fits_no_message_with_the_rest_is_left_out_and_reported() -> anyhow::Result<()> {
+    let global =
+        plaintext_global_with(&[("KUMA_MULTIZONE_GLOBAL_KDS_MAX_MSG_SIZE", "200000")]).await?;
+    let mut zone = StockZone::start(&global, "east", &OLD).await?;
+    zone.take(|_| false).await;
+    for name in ["c", "b", "a"] {
+        // Ages count in seconds.
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+        global.api.apply(&large(name)).await?;
+        zone.take(|_| false).await;
+    }
+    assert_eq!(zone.holds(), ["a", "b", "c"]);
+    assert!(findings(&global).await?.is_empty());
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    global.api.apply(&large("0")).await?;
+    eventually("the finding", async || {
+        let found = findings(&global).await?;
+        anyhow::ensure!(found.len() == 1, "{found:?}");
+        let only = &found[0];
+        anyhow::ensure!(only["zone"] == "east" && only["type"] == TYPE, "{only}");
+        anyhow::ensure!(only["mesh"] == "default" && only["name"] == "0", "{only}");
+        anyhow::ensure!(only["refusedByPeer"] == false, "{only}");
+        let reason = only["reason"].as_str().unwrap();
+        anyhow::ensure!(reason.contains("raise kds.maxMsgSize"), "{reason}");
+        Ok(())
+    })
+    .await;
+    // Who comes back gets what it had; the type is not held up.
+    drop(zone);
+    let mut zone = StockZone::start(&global, "east", &OLD).await?;
+    zone.take(|_| false).await;
+    assert_eq!(zone.holds(), ["a", "b", "c"]);
+    global
+        .api
+        .delete("/meshes/default/meshgatewayroutes/b")
+        .await?;
+    zone.take(|_| false).await;
+    assert_eq!(zone.held.keys().next().unwrap(), "0");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stock_zone_refuses_is_found_and_costs_no_other_resource() -> anyhow::Result<()> {
+    let global = plaintext_global().await?;
+    for name in ["a", "b", "bad", "c", "d"] {
+        global.api.apply(&route(name)).await?;
+    }
+    let mut zone = StockZone::start(&global, "east", &FEATURES).await?;
+    let refuses = |name: &str| name == "bad";
+    eventually("the refused one found", async || {
+        zone.take(refuses).await;
+        let found = findings(&global).await?;
+        anyhow::ensure!(found.len() == 1, "{found:?}");
+        anyhow::ensure!(found[0]["name"] == "bad" && found[0]["refusedByPeer"] == true);
+        let reason = found[0]["reason"].as_str().unwrap();
+        anyhow::ensure!(reason.contains("value 'bad' is not supported"), "{reason}");
+        Ok(())
+    })
+    .await;
+    assert_eq!(zone.holds(), ["a", "b", "c", "d"]);
+    // Nothing else waits for it, and it is not said again before it changes.
+    let before = zone.heard;
+    global.api.apply(&route("e")).await?;
+    zone.take(refuses).await;
+    assert_eq!(zone.holds(), ["a", "b", "c", "d", "e"]);
+    assert_eq!(zone.heard, before + 1);
+    let mut mended = route("bad");
+    mended["labels"] = json!({ "mended": "true" });
+    global.api.apply(&mended).await?;
+    zone.take(|_| false).await;
+    assert_eq!(zone.holds(), ["a", "b", "bad", "c", "d", "e"]);
+    eventually("no finding", async || {
+        anyhow::ensure!(findings(&global).await?.is_empty());
+        Ok(())
+    })
+    .await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zone_of_2_5_gets_the_whole_type_again_until_it_takes_it() -> anyhow::Result<()> {
+    let global = plaintext_global().await?;
+    global.api.apply(&route("a")).await?;
+    global.api.apply(&route("b")).await?;
+    let mut zone = StockZone::start(&global, "old", &OLD).await?;
+    // Its store was not ready: it refuses what it will take a little later.
+    let first = zone.hear().await;
+    zone.answer(&first, true).await;
+    let refused = tokio::time::Instant::now();
+    // A change meanwhile is no reason to send less than everything.
+    global.api.apply(&route("c")).await?;
+    zone.take(|_| false).await;
+    assert!(refused.elapsed().as_secs() >= 4, "{:?}", refused.elapsed());
+    assert_eq!(zone.holds(), ["a", "b", "c"]);
+    let change = zone_changes(&global, &mut zone).await?;
+    assert_eq!(change, 1, "after an ACK a response has what changed");
+    Ok(())
+}
+
+/// How many resources come when one changes.
+async fn zone_changes(global: &Global, zone: &mut StockZone) -> anyhow::Result<usize> {
+    let mut changed = route("a");
+    changed["labels"] = json!({ "changed": "true" });
+    global.api.apply(&changed).await?;
+    let response = zone.hear().await;
+    zone.answer(&response, false).await;
+    Ok(response.resources.len())
+}
