@@ -83,6 +83,11 @@ impl Server {
         answer.json()
     }
 
+    /// Asks for text.
+    pub(crate) async fn text(&self, path: &str) -> Result<String, Error> {
+        Ok(self.send(Method::GET, path, None).await?.body)
+    }
+
     /// Asks for a resource; that there is none is an answer too.
     pub(crate) async fn find(&self, path: &str) -> Result<Option<Value>, Error> {
         match self.get(path).await {

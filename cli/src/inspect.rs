@@ -2,6 +2,7 @@
 
 mod dataplane;
 mod findings;
+mod proxy;
 mod tables;
 
 use std::process::ExitCode;
@@ -38,9 +39,21 @@ enum What {
     /// Dataplanes and their streams
     #[command(after_help = "Example:\n  meridian inspect dataplanes --gateway")]
     Dataplanes(Dataplanes),
-    /// One Dataplane, with what it has to say
-    #[command(after_help = "Example:\n  meridian inspect dataplane gateway-1")]
-    Dataplane(One),
+    /// One Dataplane, with what it has to say, or what its Envoy says of itself
+    #[command(after_help = "\
+Examples:
+  meridian inspect dataplane gateway-1
+  meridian inspect dataplane gateway-1 --type config-dump
+  meridian inspect dataplane gateway-1 --type stats --all")]
+    Dataplane(proxy::Dataplane),
+    /// What the Envoy of a zone ingress says of itself
+    #[command(after_help = "Example:\n  meridian inspect zoneingress ingress-1 --type clusters")]
+    #[command(name = "zoneingress", visible_alias = "zone-ingress")]
+    ZoneIngress(proxy::ZoneProxy),
+    /// What the Envoy of a zone egress says of itself
+    #[command(after_help = "Example:\n  meridian inspect zoneegress egress-1 --type stats")]
+    #[command(name = "zoneegress", visible_alias = "zone-egress")]
+    ZoneEgress(proxy::ZoneProxy),
     /// A MeshGateway: who runs it, and what they have to say about it
     #[command(after_help = "Example:\n  meridian inspect meshgateway edge")]
     #[command(name = "meshgateway", visible_alias = "meshgateways")]
@@ -100,7 +113,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.what {
         What::Zones(args) => tables::zones(&args).await?,
         What::Dataplanes(args) => tables::dataplanes(&args).await?,
-        What::Dataplane(args) => dataplane::show(&args).await?,
+        What::Dataplane(args) => proxy::dataplane(&args).await?,
+        What::ZoneIngress(args) => proxy::zone_proxy(&args, ResourceType::ZoneIngress).await?,
+        What::ZoneEgress(args) => proxy::zone_proxy(&args, ResourceType::ZoneEgress).await?,
         What::MeshGateway(args) => findings::show(&args, ResourceType::MeshGateway).await?,
         What::MeshGatewayRoute(args) => {
             findings::show(&args, ResourceType::MeshGatewayRoute).await?;

@@ -108,6 +108,7 @@ impl GlobalCp {
             kds: sync.address(),
         };
         let reports = sync.reports();
+        let proxies = sync.proxies(Arc::clone(&store));
         tasks.spawn(insights::keep(Arc::clone(&store), shutdown.clone()));
         tasks.spawn(evict_deleted_zones(
             Arc::clone(&store),
@@ -125,7 +126,10 @@ impl GlobalCp {
             turned_away,
         );
         mesh_store::register_metrics(&mut registry, Arc::clone(&store), disk);
-        let router = mesh_api::router(context(&config, Arc::clone(&store), metrics, reports));
+        let router = mesh_api::router(Context {
+            proxies: Some(proxies),
+            ..context(&config, Arc::clone(&store), metrics, reports)
+        });
         if let Some(listener) = listeners.http {
             let router = router.clone();
             let options = Options::default();
@@ -249,6 +253,7 @@ fn context(config: &Config, store: SharedStore, metrics: Metrics, reports: Repor
         now: clock::now,
         metrics,
         reports,
+        proxies: None,
     }
 }
 

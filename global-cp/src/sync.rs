@@ -1,5 +1,6 @@
 //! The KDS server: zones connect here, take what the global owns and report what they own.
 
+mod proxies;
 mod zone_book;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use mesh_kds::peer::{CpVersion, NodeInfo, own_features};
 use mesh_kds::server::{Config, Exempt, Server, ZoneAuth};
 use mesh_model::ZoneName;
 use mesh_runtime::config::{GlobalKds, ZoneAuthentication};
+use mesh_runtime::proxy_admin::AskProxy;
 use mesh_runtime::serve::{self, Options, Strangers};
 use mesh_runtime::shutdown::Shutdown;
 use mesh_runtime::{tls, version};
@@ -20,6 +22,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use self::proxies::Proxies;
 use self::zone_book::ZoneBook;
 
 /// What the server is made of.
@@ -202,6 +205,11 @@ impl Sync {
                     .collect()
             }),
         }
+    }
+
+    /// The way to the proxies of zones.
+    pub(crate) fn proxies(&self, store: SharedStore) -> Arc<dyn AskProxy> {
+        Arc::new(Proxies::new(store, self.server.clone()))
     }
 
     /// Ends the streams of a zone that was deleted; it may connect again.

@@ -13,6 +13,7 @@ use mesh_kds::peer::{CpVersion, NodeInfo, own_features};
 use mesh_model::ZoneName;
 use mesh_runtime::backoff::Backoff;
 use mesh_runtime::config::{Config, ProxyAuthentication, StoreType};
+use mesh_runtime::proxy_admin::AskProxy;
 use mesh_runtime::serve::{self, Options};
 use mesh_runtime::shutdown::{self, Shutdown, Trigger};
 use mesh_runtime::tls::{self, Identity, Trust};
@@ -25,6 +26,7 @@ use tokio::task::JoinSet;
 use zone_translate::Settings as GatewaySettings;
 
 use crate::admission::ZoneRules;
+use crate::dataplane::admin::{Asker, Places};
 use crate::dataplane::ads::{self, Ads};
 use crate::dataplane::auth::ProxyAuth;
 use crate::dataplane::bootstrap::envoy::Params;
@@ -159,9 +161,16 @@ impl Starting {
 
         let mut registry = Registry::default();
         mesh_store::register_metrics(&mut registry, Arc::clone(&self.store), self.disk.take());
-        let data_plane = self.start_data_plane(&identity, insights, &mut registry)?;
-        let (global, reports) = self.start_sync(&mut registry)?;
-        let (api_http, api_https) = self.start_api(&mut registry, reports)?;
+        let places = Arc::new(Places::default());
+        let proxies = Arc::new(Asker::new(
+            Arc::clone(&self.store),
+            self.zone.clone(),
+            Arc::clone(&places),
+            self.config.bootstrap_server.params.admin_port,
+        ));
+        let data_plane = self.start_data_plane(&identity, insights, places, &mut registry)?;
+        let (global, reports) = self.start_sync(&mut registry, proxies.clone())?;
+        let (api_http, api_https) = self.start_api(&mut registry, reports, proxies)?;
         let diagnostics = self.start_diagnostics(registry)?;
 
         let addresses = Addresses {
@@ -193,6 +202,7 @@ impl Starting {
         &mut self,
         identity: &Identity,
         insights: Arc<InsightBook>,
+        places: Arc<Places>,
         registry: &mut Registry,
     ) -> anyhow::Result<SocketAddr> {
         let metrics = ProxyMetrics::default();
@@ -228,6 +238,7 @@ impl Starting {
             ads::Config {
                 certificates,
                 refused_routes,
+                places,
                 store: Arc::clone(&self.store),
                 zone: self.zone.clone(),
                 instance_id: self.instance_id.clone(),
@@ -311,6 +322,7 @@ impl Starting {
     fn start_sync(
         &mut self,
         registry: &mut Registry,
+        proxies: Arc<dyn AskProxy>,
     ) -> anyhow::Result<(Option<watch::Receiver<State>>, Reports)> {
         let settings = &self.config.multizone.zone;
         let Some(address) = &settings.global_address else {
@@ -345,6 +357,7 @@ impl Starting {
                 store_id: None,
             },
         });
+        let client = client.with_proxies(proxies);
         let client = match zone_token(settings) {
             Some(token) => client.with_token(token),
             None => client,
@@ -379,6 +392,7 @@ impl Starting {
         &mut self,
         registry: &mut Registry,
         reports: Reports,
+        proxies: Arc<dyn AskProxy>,
     ) -> anyhow::Result<(Option<SocketAddr>, Option<SocketAddr>)> {
         let settings = self.config.api_server.clone();
         let issuers = &self.config.dp_server.authn;
@@ -405,6 +419,7 @@ impl Starting {
             now: clock::now,
             metrics,
             reports,
+            proxies: Some(proxies),
         };
         let router = mesh_api::router(context);
         let mut http = None;

@@ -1,5 +1,6 @@
 //! What the zone does for its proxies: bootstrap, registration, configuration, insights.
 
+pub mod admin;
 pub mod ads;
 pub mod auth;
 pub mod bootstrap;

@@ -24,7 +24,7 @@ pub(super) async fn show(args: &One) -> anyhow::Result<()> {
 }
 
 /// By name, else by the name that its author gave it: a global control plane adds to names.
-async fn find(server: &Server, args: &One) -> anyhow::Result<Value> {
+pub(super) async fn find(server: &Server, args: &One) -> anyhow::Result<Value> {
     let One { name, mesh, .. } = args;
     let ty = ResourceType::Dataplane;
     let path = Server::item(ty, Some(mesh), name) + "/_overview";

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use mesh_model::{ResourceType, Timestamp, ZoneName};
+use mesh_runtime::proxy_admin::AskProxy;
 use mesh_store::SharedStore;
 use serde_json::Value;
 
@@ -144,4 +145,6 @@ pub struct Context {
     pub metrics: Metrics,
     /// How synchronisation goes.
     pub reports: Reports,
+    /// The way to proxies, if there is one.
+    pub proxies: Option<Arc<dyn AskProxy>>,
 }

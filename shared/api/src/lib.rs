@@ -25,6 +25,7 @@ mod metrics;
 mod negotiate;
 mod page;
 mod path;
+mod proxy;
 mod read;
 mod request;
 mod respond;

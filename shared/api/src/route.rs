@@ -47,6 +47,21 @@ pub(crate) enum Target {
         mesh: String,
         name: String,
     },
+    /// What a proxy says of itself.
+    Proxy {
+        ty: ResourceType,
+        mesh: Option<String>,
+        name: String,
+        ask: Ask,
+    },
+}
+
+/// What a proxy is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ask {
+    ConfigDump,
+    Stats,
+    Clusters,
 }
 
 /// A target, and the shape of the path that led to it.
@@ -204,8 +219,32 @@ fn in_collection(
             };
             (target, "/{name}/dataplanes")
         }
+        [name, what] if is_proxy(ty) && !is_old_overview => {
+            let (ask, template) = match *what {
+                "xds" => (Ask::ConfigDump, "/{name}/xds"),
+                "stats" => (Ask::Stats, "/{name}/stats"),
+                "clusters" => (Ask::Clusters, "/{name}/clusters"),
+                _ => return None,
+            };
+            let name = (*name).to_owned();
+            let target = Target::Proxy {
+                ty,
+                mesh,
+                name,
+                ask,
+            };
+            (target, template)
+        }
         _ => return None,
     })
+}
+
+/// Whether an Envoy runs for each resource of a type.
+fn is_proxy(ty: ResourceType) -> bool {
+    matches!(
+        ty,
+        ResourceType::Dataplane | ResourceType::ZoneIngress | ResourceType::ZoneEgress
+    )
 }
 
 /// Whether resources of a type are shown together with their insights.
@@ -273,6 +312,19 @@ mod tests {
                 "/meshes/shop/meshtimeouts/t",
                 "/meshes/{mesh}/meshtimeouts/{name}",
             ),
+            (
+                "/meshes/shop/dataplanes/a/xds",
+                "/meshes/{mesh}/dataplanes/{name}/xds",
+            ),
+            (
+                "/meshes/shop/dataplanes/a/stats",
+                "/meshes/{mesh}/dataplanes/{name}/stats",
+            ),
+            (
+                "/zoneingresses/i/clusters",
+                "/zoneingresses/{name}/clusters",
+            ),
+            ("/zoneegresses/e/xds", "/zoneegresses/{name}/xds"),
             ("/health-checks", "/health-checks"),
             ("/globalsecrets", "/globalsecrets"),
             (
@@ -294,6 +346,8 @@ mod tests {
             "/meshes/shop/zones",
             "/meshes/shop/nosuch",
             "/meshes/shop/dataplanes/a/b",
+            "/meshes/shop/meshgateways/g/xds",
+            "/dataplanes/a/xds",
             "/meshes/shop/dataplanes/a%2Fb",
             "/zone-ingresses+insights",
             "/zoneegresses+insights",

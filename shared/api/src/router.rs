@@ -21,7 +21,9 @@ use crate::error::ApiError;
 use crate::path::{self, Query};
 use crate::request::Request;
 use crate::route::{self, Route, Target};
-use crate::{acceptance, auth, cors, fixed, negotiate, read, respond, services, tokens, write};
+use crate::{
+    acceptance, auth, cors, fixed, negotiate, proxy, read, respond, services, tokens, write,
+};
 
 #[derive(Debug)]
 struct Api {
@@ -123,6 +125,12 @@ async fn dispatch(request: &Request<'_>, body: Body) -> Result<Response, ApiErro
             Mode::Global => Err(ApiError::NoPath),
         },
         Target::Kri { kri } => read::by_kri(request, kri),
+        Target::Proxy {
+            ty,
+            mesh,
+            name,
+            ask,
+        } => proxy::ask(request, *ty, mesh.as_deref(), name, *ask).await,
         Target::Selected { ty, mesh, name } => read::selected(request, *ty, mesh, name),
         Target::List {
             ty: ResourceType::ServiceInsight,

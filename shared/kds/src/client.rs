@@ -3,6 +3,7 @@
 //! The zone serves from its own store whatever happens here: a global that is down, wrong or
 //! another one changes nothing but the state that is reported.
 
+mod admin;
 mod connect;
 mod file;
 mod gate;
@@ -25,6 +26,7 @@ use mesh_proto::mesh::ZoneHealthCheckRequest;
 use mesh_proto::mesh::global_kds_service_client::GlobalKdsServiceClient;
 use mesh_proto::mesh::kds_sync_service_client::KdsSyncServiceClient;
 use mesh_runtime::backoff::Backoff;
+use mesh_runtime::proxy_admin::AskProxy;
 use mesh_runtime::shutdown::Shutdown;
 use mesh_store::{Batch, SharedStore};
 use parking_lot::Mutex;
@@ -143,6 +145,8 @@ pub struct Client {
     config: Config,
     token: Option<Token>,
     root_ca: Option<RootCa>,
+    /// The way to this zone's proxies.
+    proxies: Option<Arc<dyn AskProxy>>,
     dial: Arc<dyn Dial>,
     state: watch::Sender<State>,
     /// What was said since the last good connection.
@@ -177,6 +181,7 @@ impl Client {
             pulse: Mutex::default(),
             token: None,
             root_ca: None,
+            proxies: None,
             dial: Arc::new(Tcp),
             config,
         }
@@ -201,6 +206,13 @@ impl Client {
     pub fn with_root_ca(self, file: PathBuf) -> Self {
         let root_ca = Some(RootCa::new(file));
         Self { root_ca, ..self }
+    }
+
+    /// The same client, which answers the global's questions about proxies.
+    #[must_use]
+    pub fn with_proxies(self, proxies: Arc<dyn AskProxy>) -> Self {
+        let proxies = Some(proxies);
+        Self { proxies, ..self }
     }
 
     /// Where the connection stands, now and later.
@@ -317,6 +329,7 @@ impl Client {
             end = self.down(channel.clone(), &session) => end,
             end = self.up(channel.clone(), &session) => end,
             end = self.beat(channel.clone(), &session) => end,
+            never = self.answer_questions(channel.clone(), &session) => match never {},
             end = self.health(channel, &session) => end,
         };
         match end {

@@ -1,5 +1,6 @@
 //! The global's half of KDS: the gRPC services that zones call.
 
+mod admin;
 mod auth;
 mod door;
 mod registry;
@@ -17,12 +18,8 @@ use mesh_model::ZoneName;
 use mesh_proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use mesh_proto::link::Heartbeat;
 use mesh_proto::link::link_server::{Link, LinkServer};
-use mesh_proto::mesh::global_kds_service_server::{GlobalKdsService, GlobalKdsServiceServer};
+use mesh_proto::mesh::global_kds_service_server::GlobalKdsServiceServer;
 use mesh_proto::mesh::kds_sync_service_server::{KdsSyncService, KdsSyncServiceServer};
-use mesh_proto::mesh::{
-    ClustersRequest, ClustersResponse, StatsRequest, StatsResponse, XdsConfigRequest,
-    XdsConfigResponse, ZoneHealthCheckRequest, ZoneHealthCheckResponse,
-};
 use mesh_runtime::clock;
 use mesh_runtime::shutdown::Shutdown;
 use mesh_store::SharedStore;
@@ -118,6 +115,8 @@ struct Inner {
     pulses: Mutex<BTreeMap<(ZoneName, Uuid), Weak<Pulse>>>,
     /// What became of differences, by zone.
     repairs: Mutex<BTreeMap<ZoneName, Arc<Mutex<Repairs>>>>,
+    /// Where zones are asked about their proxies.
+    halls: admin::Halls,
     /// What zones lack of what they are offered.
     lacks: Lacks,
     streams: TaskTracker,
@@ -167,6 +166,7 @@ impl Server {
             registry: Arc::default(),
             pulses: Mutex::default(),
             repairs: Mutex::default(),
+            halls: admin::Halls::default(),
             lacks: Lacks::default(),
             streams: TaskTracker::new(),
             shutdown,
@@ -552,55 +552,5 @@ impl Link for Server {
         };
         let said = self.spawn(call, rx, run, || {});
         Ok(Response::new(said))
-    }
-}
-
-/// The admin streams come with a later release; a stock zone drops each that is not implemented
-/// and goes on with the rest.
-fn no_admin_streams<M>() -> Result<Response<ServerStream<M>>, Status> {
-    Err(Status::unimplemented(
-        "this global does not ask zones for the state of their proxies",
-    ))
-}
-
-#[async_trait]
-impl GlobalKdsService for Server {
-    type StreamXDSConfigsStream = ServerStream<XdsConfigRequest>;
-
-    async fn stream_xds_configs(
-        &self,
-        _request: Request<Streaming<XdsConfigResponse>>,
-    ) -> Result<Response<Self::StreamXDSConfigsStream>, Status> {
-        no_admin_streams()
-    }
-
-    type StreamStatsStream = ServerStream<StatsRequest>;
-
-    async fn stream_stats(
-        &self,
-        _request: Request<Streaming<StatsResponse>>,
-    ) -> Result<Response<Self::StreamStatsStream>, Status> {
-        no_admin_streams()
-    }
-
-    type StreamClustersStream = ServerStream<ClustersRequest>;
-
-    async fn stream_clusters(
-        &self,
-        _request: Request<Streaming<ClustersResponse>>,
-    ) -> Result<Response<Self::StreamClustersStream>, Status> {
-        no_admin_streams()
-    }
-
-    async fn health_check(
-        &self,
-        request: Request<ZoneHealthCheckRequest>,
-    ) -> Result<Response<ZoneHealthCheckResponse>, Status> {
-        let Entered { peer, .. } = Entered::of(&request)?;
-        self.inner.config.book.pinged(&peer.zone);
-        // Zero seconds: the zone keeps its own interval.
-        Ok(Response::new(ZoneHealthCheckResponse {
-            interval: Some(prost_types::Duration::default()),
-        }))
     }
 }

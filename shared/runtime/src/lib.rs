@@ -9,6 +9,7 @@ pub mod diagnostics;
 pub mod health;
 pub mod instance;
 pub mod program;
+pub mod proxy_admin;
 pub mod seen;
 pub mod serve;
 pub mod shutdown;

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -146,6 +146,17 @@ impl Agent {
     }
 }
 
+/// A process that does not run, and goes on when this is dropped.
+#[derive(Debug)]
+pub struct Suspended(Pid);
+
+impl Drop for Suspended {
+    fn drop(&mut self) {
+        // It may have been killed meanwhile.
+        let _ = kill_process(self.0, Signal::CONT);
+    }
+}
+
 /// A gateway Dataplane with its agent and Envoy. Dropping it kills both.
 #[derive(Debug)]
 pub struct Gateway {
@@ -251,6 +262,21 @@ impl Gateway {
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await?;
         Ok(String::from_utf8(answer)?)
+    }
+
+    /// Stops its Envoy without ending it, until what this gives is dropped.
+    ///
+    /// # Errors
+    /// When there is no Envoy.
+    pub fn suspend_envoy(&self) -> anyhow::Result<Suspended> {
+        let agent = self.agent.process.id().context("the agent is gone")?;
+        let children = format!("/proc/{agent}/task/{agent}/children");
+        let children = std::fs::read_to_string(children)?;
+        let child = children.split_whitespace().next();
+        let child = child.context("the agent has no Envoy")?.parse()?;
+        let pid = Pid::from_raw(child).context("process ids are positive")?;
+        kill_process(pid, Signal::STOP)?;
+        Ok(Suspended(pid))
     }
 
     /// Its Dataplane's name.

@@ -22,7 +22,7 @@ pub use control_plane::ControlPlane;
 pub use fleet::{
     Environment, Global, StoppedGlobal, StoppedZone, Upstream, ZONE_TOKEN, Zone, ZoneOptions,
 };
-pub use gateway::{Agent, DataPlane, Gateway, envoy};
+pub use gateway::{Agent, DataPlane, Gateway, Suspended, envoy};
 pub use load::{Load, Tally};
 pub use ports::free_port;
 pub use tls::{Signatures, TlsClient, TlsConnection};

@@ -42,6 +42,7 @@ use zone_translate::Settings;
 use self::dialect::{Dialect, Incoming};
 use self::node::Introduction;
 use self::stream::OpenStream;
+use super::admin::Places;
 use super::auth::Refusal;
 use super::certificates::Certificates;
 use super::refused::RefusedRoutes;
@@ -81,6 +82,8 @@ pub struct Config {
     pub certificates: Arc<Certificates>,
     /// The routes that Envoys refused.
     pub refused_routes: Arc<RefusedRoutes>,
+    /// Where the admin interfaces of proxies are.
+    pub places: Arc<Places>,
     /// Settings of every gateway.
     pub settings: Settings,
     /// What is counted.
@@ -247,6 +250,9 @@ async fn serve(
         .await
         .map_err(|error| inner.refused(&introduction.node_id, &error))?;
     inner.refusals.lock().remove(&introduction.node_id);
+    if let Some(place) = introduction.admin.clone() {
+        inner.config.places.note(registration.key(), place);
+    }
     let span = tracing::info_span!("ads", dataplane = %registration.key());
     let dialect = Dialect::of(&first);
     let latest = inner.config.store.watch().borrow().clone();

@@ -21,10 +21,23 @@ pub(crate) enum StreamKind {
     Up,
     /// The heartbeats of our own zones.
     Link,
+    /// Questions for config dumps.
+    ConfigDumps,
+    /// Questions for stats.
+    Stats,
+    /// Questions for clusters.
+    Clusters,
 }
 
 impl StreamKind {
-    const ALL: [Self; 3] = [Self::Down, Self::Up, Self::Link];
+    const ALL: [Self; 6] = [
+        Self::Down,
+        Self::Up,
+        Self::Link,
+        Self::ConfigDumps,
+        Self::Stats,
+        Self::Clusters,
+    ];
 }
 
 /// Another zone with the same name is connected.

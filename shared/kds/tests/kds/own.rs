@@ -17,9 +17,7 @@ use tonic::metadata::MetadataMap;
 use uuid::Uuid;
 
 use crate::relay::Relay;
-use crate::support::{
-    Global, Zone, eventually, global_node, key, labelled, resource, shown, zone_name,
-};
+use crate::support::{Global, Zone, eventually, global_node, key, labelled, resource, zone_name};
 use crate::tamper::Tamper;
 
 /// The largest message between our own, with a little for what is around resources.

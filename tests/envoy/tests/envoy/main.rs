@@ -11,6 +11,7 @@ mod external_services;
 mod goldens;
 mod listeners;
 mod named;
+mod proxies;
 mod refusals;
 mod restarts;
 mod steady;

@@ -13,6 +13,7 @@ mod kds_faults;
 mod recorded;
 mod replay_global;
 mod replay_zone;
+mod stock_admin;
 mod stock_zones;
 mod strangers;
 mod support;

@@ -6,6 +6,7 @@ use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 use tonic::Status;
 
+use super::super::admin::Place;
 use super::shortened;
 
 /// A mesh, a dot and a name, each at its longest.
@@ -28,6 +29,8 @@ pub(super) struct Introduction {
     pub(super) version: Version,
     /// The release that Envoy itself says it is: major and minor.
     pub(super) envoy_version: Option<(u32, u32)>,
+    /// Where its admin interface is, if it says so.
+    pub(super) admin: Option<Place>,
 }
 
 impl Introduction {
@@ -59,8 +62,22 @@ impl Introduction {
             resource,
             version: version.map(read_version).unwrap_or_default(),
             envoy_version: envoy_version(node),
+            admin: admin(node),
         })
     }
+}
+
+/// The admin interface that the bootstrap names.
+fn admin(node: &Node) -> Option<Place> {
+    let fields = &node.metadata.as_ref()?.fields;
+    let said = |key: &str| fields.get(key).map(text).filter(|text| !text.is_empty());
+    Some(Place {
+        port: said("dataplane.admin.port")?.parse().ok()?,
+        // Nobody is sent to another socket of this machine.
+        socket: said("dataplane.admin.socketPath")
+            .filter(|path| path.ends_with("/kuma-envoy-admin.sock"))
+            .map(Into::into),
+    })
 }
 
 /// The release of a node that is an Envoy; what agents say in the metadata they may have copied.

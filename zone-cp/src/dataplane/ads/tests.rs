@@ -43,6 +43,7 @@ async fn zone(auth: ProxyAuth) -> Zone {
         zone,
         instance_id: "cp".to_owned(),
         certificates: Arc::new(Certificates::unkept()),
+        places: Arc::default(),
         refused_routes: Arc::new(RefusedRoutes::unkept()),
         settings: Settings::default(),
         metrics: Metrics::default(),

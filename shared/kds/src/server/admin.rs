@@ -1,0 +1,255 @@
+//! The global's half of the questions about proxies.
+//!
+//! A zone holds one stream for each kind of question. Whoever asks registers before the question
+//! leaves, waits a while, and is all that an answer which never comes costs. Answers that nobody
+//! waits for, or not any more, are passed over.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use mesh_model::ZoneName;
+use mesh_proto::mesh::global_kds_service_server::GlobalKdsService;
+use mesh_proto::mesh::{
+    ClustersRequest, ClustersResponse, StatsRequest, StatsResponse, XdsConfigRequest,
+    XdsConfigResponse, ZoneHealthCheckRequest, ZoneHealthCheckResponse,
+};
+use mesh_runtime::proxy_admin::{AskError, Operation};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+use tonic::{Request, Response, Status, Streaming};
+use uuid::Uuid;
+
+use super::door::Entered;
+use super::registry::StreamKind;
+use super::{Call, Server, ServerStream};
+use crate::admin::{Clusters, ConfigDumps, Dialogue, Proxy, Stats};
+use crate::stream::End;
+
+/// How long an answer may take. A zone gives its proxy 10 s.
+const PATIENCE: Duration = Duration::from_secs(12);
+/// How many questions of a kind may wait for a zone at a time.
+const MOST_QUESTIONS: usize = 64;
+
+type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<Result<Bytes, String>>>>>;
+
+/// Where a zone is asked questions of one kind.
+#[derive(Debug)]
+struct Desk<D: Dialogue> {
+    id: Uuid,
+    outbox: mpsc::Sender<D::Request>,
+    waiting: Waiting,
+}
+
+impl<D: Dialogue> Clone for Desk<D> {
+    fn clone(&self) -> Self {
+        Self {
+            id: self.id,
+            outbox: self.outbox.clone(),
+            waiting: Arc::clone(&self.waiting),
+        }
+    }
+}
+
+/// The zones that can be asked questions of one kind.
+#[derive(Debug)]
+struct Hall<D: Dialogue>(Mutex<BTreeMap<ZoneName, Desk<D>>>);
+
+impl<D: Dialogue> Default for Hall<D> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+/// The zones that can be asked.
+#[derive(Debug, Default)]
+pub(super) struct Halls {
+    config_dumps: Hall<ConfigDumps>,
+    stats: Hall<Stats>,
+    clusters: Hall<Clusters>,
+}
+
+impl<D: Dialogue> Hall<D> {
+    /// Asks a zone, and waits for its answer.
+    async fn ask(
+        &self,
+        zone: &ZoneName,
+        proxy: &Proxy,
+        operation: Operation,
+    ) -> Result<Bytes, AskError> {
+        let desk = self.0.lock().get(zone).cloned();
+        let desk = desk.ok_or_else(|| {
+            AskError(format!(
+                "zone {zone} cannot be asked: it is not connected to this global, or of a release \
+                 that answers no such question"
+            ))
+        })?;
+        let id = Uuid::new_v4().to_string();
+        let Some(question) = D::ask(id.clone(), proxy, operation) else {
+            return Err(AskError("the question is of another kind".to_owned()));
+        };
+        let (tx, answer) = oneshot::channel();
+        desk.waiting.lock().insert(id.clone(), tx);
+        let _forgotten = Forget {
+            id,
+            waiting: Arc::clone(&desk.waiting),
+        };
+        desk.outbox.try_send(question).map_err(|error| {
+            AskError(match error {
+                mpsc::error::TrySendError::Full(_) => format!(
+                    "zone {zone} has {MOST_QUESTIONS} questions to answer already; ask again later"
+                ),
+                mpsc::error::TrySendError::Closed(_) => {
+                    format!("the connection to zone {zone} has just ended")
+                }
+            })
+        })?;
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Ok(result)) => result.map_err(AskError),
+            Ok(Err(_gone)) => Err(AskError(format!(
+                "the connection to zone {zone} ended before it answered"
+            ))),
+            Err(_elapsed) => Err(AskError(format!(
+                "zone {zone} did not answer within {PATIENCE:?}"
+            ))),
+        }
+    }
+}
+
+/// Takes a question back when nobody waits any more.
+struct Forget {
+    id: String,
+    waiting: Waiting,
+}
+
+impl Drop for Forget {
+    fn drop(&mut self) {
+        self.waiting.lock().remove(&self.id);
+    }
+}
+
+impl Server {
+    /// Asks a proxy of a zone, as the zone calls it.
+    ///
+    /// # Errors
+    /// When the zone cannot be asked, does not answer in time, or has no answer.
+    pub async fn ask(
+        &self,
+        zone: &ZoneName,
+        proxy: &Proxy,
+        operation: Operation,
+    ) -> Result<Bytes, AskError> {
+        let halls = &self.inner.halls;
+        match operation {
+            Operation::ConfigDump { .. } => halls.config_dumps.ask(zone, proxy, operation).await,
+            Operation::Stats { .. } => halls.stats.ask(zone, proxy, operation).await,
+            Operation::Clusters { .. } => halls.clusters.ask(zone, proxy, operation).await,
+        }
+    }
+
+    async fn open_desk<D: Dialogue>(
+        &self,
+        request: Request<Streaming<D::Response>>,
+        kind: StreamKind,
+        direction: &'static str,
+        hall: fn(&Halls) -> &Hall<D>,
+    ) -> Result<Response<ServerStream<D::Request>>, Status> {
+        let (peer, pass, seat) = self.enter(&request, kind).await?;
+        let mut inbound = request.into_inner();
+        let (outbox, said) = mpsc::channel(MOST_QUESTIONS);
+        let desk = Desk::<D> {
+            id: Uuid::new_v4(),
+            outbox,
+            waiting: Waiting::default(),
+        };
+        let (id, zone) = (desk.id, peer.zone.clone());
+        let inner = Arc::clone(&self.inner);
+        let run = {
+            let (inner, zone) = (Arc::clone(&inner), zone.clone());
+            async move {
+                let waiting = Arc::clone(&desk.waiting);
+                hall(&inner.halls).0.lock().insert(zone, desk);
+                loop {
+                    match inbound.message().await {
+                        Ok(Some(response)) => {
+                            let (id, result) = D::result(response);
+                            if let Some(asked) = waiting.lock().remove(&id) {
+                                // Whoever asked may just have left.
+                                let _ = asked.send(result);
+                            }
+                        }
+                        Ok(None) => return End::PeerGone,
+                        Err(status) => return End::Failed(status),
+                    }
+                }
+            }
+        };
+        let call = Call {
+            peer: &peer,
+            direction,
+            seat,
+            pass,
+            pulse: None,
+        };
+        let said = self.spawn(call, said, run, move || {
+            let mut desks = hall(&inner.halls).0.lock();
+            if desks.get(&zone).is_some_and(|desk| desk.id == id)
+                && let Some(desk) = desks.remove(&zone)
+            {
+                // Who waits for an answer learns that there will be none.
+                desk.waiting.lock().clear();
+            }
+        });
+        Ok(Response::new(said))
+    }
+}
+
+#[async_trait]
+impl GlobalKdsService for Server {
+    type StreamXDSConfigsStream = ServerStream<XdsConfigRequest>;
+
+    async fn stream_xds_configs(
+        &self,
+        request: Request<Streaming<XdsConfigResponse>>,
+    ) -> Result<Response<Self::StreamXDSConfigsStream>, Status> {
+        let kind = StreamKind::ConfigDumps;
+        self.open_desk(request, kind, "config dump", |halls| &halls.config_dumps)
+            .await
+    }
+
+    type StreamStatsStream = ServerStream<StatsRequest>;
+
+    async fn stream_stats(
+        &self,
+        request: Request<Streaming<StatsResponse>>,
+    ) -> Result<Response<Self::StreamStatsStream>, Status> {
+        let kind = StreamKind::Stats;
+        self.open_desk(request, kind, "stats", |halls| &halls.stats)
+            .await
+    }
+
+    type StreamClustersStream = ServerStream<ClustersRequest>;
+
+    async fn stream_clusters(
+        &self,
+        request: Request<Streaming<ClustersResponse>>,
+    ) -> Result<Response<Self::StreamClustersStream>, Status> {
+        let kind = StreamKind::Clusters;
+        self.open_desk(request, kind, "clusters", |halls| &halls.clusters)
+            .await
+    }
+
+    async fn health_check(
+        &self,
+        request: Request<ZoneHealthCheckRequest>,
+    ) -> Result<Response<ZoneHealthCheckResponse>, Status> {
+        let Entered { peer, .. } = Entered::of(&request)?;
+        self.inner.config.book.pinged(&peer.zone);
+        // Zero seconds: the zone keeps its own interval.
+        Ok(Response::new(ZoneHealthCheckResponse {
+            interval: Some(prost_types::Duration::default()),
+        }))
+    }
+}
