@@ -102,7 +102,7 @@ async fn a_zone_that_answers_oddly_spoils_no_other_answer() -> anyhow::Result<()
     assert_eq!(first.resource_mesh, "default");
     assert!(first.used_only && first.format == 0, "as 2.14 asks");
     // Answers to no question, and one to this question that comes twice.
-    let text = |text: &str| stats_response::Result::Stats(text.as_bytes().to_vec().into());
+    let text = |text: &str| stats_response::Result::Stats(text.as_bytes().to_vec());
     zone.say(answer("never-asked", text("wrong"))).await;
     zone.say(answer(&first.request_id, text("right"))).await;
     zone.say(answer(&first.request_id, text("late"))).await;
@@ -147,7 +147,7 @@ async fn a_zone_that_answers_oddly_spoils_no_other_answer() -> anyhow::Result<()
         newer
             .say(answer(&question.request_id, text_of("newer")))
             .await;
-        Ok::<_, anyhow::Error>(asked.await??)
+        asked.await?
     })
     .await;
     assert_eq!(asked, (200, "newer".to_owned()));
@@ -162,7 +162,7 @@ async fn a_zone_that_answers_oddly_spoils_no_other_answer() -> anyhow::Result<()
 }
 
 fn text_of(text: &str) -> stats_response::Result {
-    stats_response::Result::Stats(text.as_bytes().to_vec().into())
+    stats_response::Result::Stats(text.as_bytes().to_vec())
 }
 
 /// A stock global that syncs nothing and asks for a config dump.
