@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 use zone_translate::Settings as GatewaySettings;
 
 use crate::admission::ZoneRules;
-use crate::dataplane::admin::{Asker, Places};
+use crate::dataplane::admin::{AdminAuthority, Asker, Places};
 use crate::dataplane::ads::{self, Ads};
 use crate::dataplane::auth::ProxyAuth;
 use crate::dataplane::bootstrap::envoy::Params;
@@ -161,14 +161,17 @@ impl Starting {
 
         let mut registry = Registry::default();
         mesh_store::register_metrics(&mut registry, Arc::clone(&self.store), self.disk.take());
+        let authority = self.admin_authority().await;
         let places = Arc::new(Places::default());
         let proxies = Arc::new(Asker::new(
             Arc::clone(&self.store),
             self.zone.clone(),
             Arc::clone(&places),
             self.config.bootstrap_server.params.admin_port,
+            authority.clone(),
         ));
-        let data_plane = self.start_data_plane(&identity, insights, places, &mut registry)?;
+        let data_plane =
+            self.start_data_plane(&identity, insights, (places, authority), &mut registry)?;
         let (global, reports) = self.start_sync(&mut registry, proxies.clone())?;
         let (api_http, api_https) = self.start_api(&mut registry, reports, proxies)?;
         let diagnostics = self.start_diagnostics(registry)?;
@@ -202,7 +205,7 @@ impl Starting {
         &mut self,
         identity: &Identity,
         insights: Arc<InsightBook>,
-        places: Arc<Places>,
+        (places, authority): (Arc<Places>, Option<Arc<AdminAuthority>>),
         registry: &mut Registry,
     ) -> anyhow::Result<SocketAddr> {
         let metrics = ProxyMetrics::default();
@@ -239,6 +242,7 @@ impl Starting {
                 certificates,
                 refused_routes,
                 places,
+                authority,
                 store: Arc::clone(&self.store),
                 zone: self.zone.clone(),
                 instance_id: self.instance_id.clone(),
@@ -316,6 +320,20 @@ impl Starting {
         let following = identity.clone().follow(self.shutdown.clone(), on_change);
         self.tasks.spawn(following);
         Ok(followed)
+    }
+
+    /// The authority for the admin interfaces of Envoys. Without it a zone serves all the same.
+    async fn admin_authority(&self) -> Option<Arc<AdminAuthority>> {
+        let dir = self.config.general.work_dir.join("envoy-admin");
+        match AdminAuthority::open(&self.store, dir, clock::now()).await {
+            Ok(authority) => Some(Arc::new(authority)),
+            Err(error) => {
+                tracing::warn!(
+                    "no config dumps, stats and clusters of Envoys on other machines: {error:#}"
+                );
+                None
+            }
+        }
     }
 
     /// The connection to the global, for a zone that has one.

@@ -17,13 +17,15 @@ use rustls::{CertificateError, ServerConfig};
 mod authority;
 mod generate;
 mod identity;
+mod issue;
 #[cfg(test)]
 mod tests;
 mod trust;
 
 pub use authority::{Authority, AuthorityError, RsaBits, Wanted as WantedAuthority, authority};
 pub use identity::Identity;
-pub use trust::{Trust, client_config};
+pub use issue::{Issued, Usage};
+pub use trust::{Trust, client_config, client_config_as};
 
 /// ALPN name of HTTP/2 over TLS (RFC 9113 §3.2).
 pub const ALPN_H2: &[u8] = b"h2";

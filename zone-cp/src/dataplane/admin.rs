@@ -1,13 +1,13 @@
 //! The way to the admin interfaces of this zone's Envoys.
 //!
-//! A proxy whose address is this machine's own is asked in the clear, on its socket or port: its
-//! admin interface listens there and nowhere else. Any other proxy is asked over mutual TLS on the
-//! listener `kuma:envoy:admin`, which passes nobody else on to the admin interface.
+//! A proxy at 127.0.0.1 is asked in the clear, on its socket or port: its admin interface listens
+//! there and nowhere else. Any other proxy is asked over mutual TLS on the listener
+//! `kuma:envoy:admin`, which passes nobody else on to the admin interface.
 
+mod authority;
 mod redact;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +22,11 @@ use mesh_proto::mesh::{Dataplane, ZoneEgress, ZoneIngress};
 use mesh_runtime::proxy_admin::{AskError, AskProxy, Operation};
 use mesh_store::SharedStore;
 use parking_lot::Mutex;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+
+pub use self::authority::AdminAuthority;
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -39,6 +42,8 @@ pub struct Place {
     pub port: u16,
     /// Its Unix socket.
     pub socket: Option<PathBuf>,
+    /// Where its agent says whether the proxy is ready.
+    pub readiness_port: Option<u16>,
 }
 
 /// Where the admin interfaces of connected proxies are.
@@ -71,16 +76,25 @@ pub struct Asker {
     places: Arc<Places>,
     /// The admin port of proxies that name none.
     default_port: u16,
+    /// By what this control plane is known to proxies on other machines.
+    authority: Option<Arc<AdminAuthority>>,
 }
 
 impl Asker {
     /// Asks proxies of `zone`, which are in `store` and connect as `places` says.
-    pub fn new(store: SharedStore, zone: ZoneName, places: Arc<Places>, default_port: u16) -> Self {
+    pub fn new(
+        store: SharedStore,
+        zone: ZoneName,
+        places: Arc<Places>,
+        default_port: u16,
+        authority: Option<Arc<AdminAuthority>>,
+    ) -> Self {
         Self {
             store,
             zone,
             places,
             default_port,
+            authority,
         }
     }
 
@@ -101,14 +115,9 @@ impl Asker {
         let port = place.as_ref().map(|place| place.port).or(port);
         let port = port.unwrap_or(self.default_port);
         let target = operation.target();
-        let is_here = match address.parse::<IpAddr>() {
-            Ok(address) => address.is_loopback(),
-            Err(_name) => address == "localhost",
-        };
-        if !is_here {
-            return Err(AskError(format!(
-                "the admin interface of {proxy} at {address} is not on this machine"
-            )));
+        // On this machine, and where its admin interface is: there is no listener before it.
+        if !["127.0.0.1", "::1", "localhost"].contains(&address.as_str()) {
+            return self.get_from_afar(&address, port, target).await;
         }
         let socket = place.and_then(|place| place.socket);
         if let Some(socket) = socket.filter(|socket| socket.exists()) {
@@ -118,6 +127,33 @@ impl Asker {
         }
         let at = format!("127.0.0.1:{port}");
         let stream = in_time(&at, TcpStream::connect(("127.0.0.1", port))).await?;
+        fetch(&at, &at, target, stream).await
+    }
+}
+
+impl Asker {
+    /// Asks by way of the proxy's listener for this.
+    async fn get_from_afar(
+        &self,
+        address: &str,
+        port: u16,
+        target: &str,
+    ) -> Result<Bytes, AskError> {
+        let at = format!("{address}:{port}");
+        let authority = self.authority.as_ref().ok_or_else(|| {
+            AskError(format!(
+                "there is no authority for the admin interface of Envoy at {at}; see the log of \
+                 this zone's start"
+            ))
+        })?;
+        let name = ServerName::try_from(address.to_owned());
+        let name = name.map_err(|_none| AskError(format!("{address:?} is no address")))?;
+        let connector = tokio_rustls::TlsConnector::from(authority.client());
+        let connected = async {
+            let stream = TcpStream::connect((address, port)).await?;
+            connector.connect(name, stream).await
+        };
+        let stream = in_time(&at, connected).await?;
         fetch(&at, &at, target, stream).await
     }
 }

@@ -41,8 +41,8 @@ use zone_translate::Settings;
 
 use self::dialect::{Dialect, Incoming};
 use self::node::Introduction;
-use self::stream::OpenStream;
-use super::admin::Places;
+use self::stream::{About, OpenStream};
+use super::admin::{AdminAuthority, Places};
 use super::auth::Refusal;
 use super::certificates::Certificates;
 use super::refused::RefusedRoutes;
@@ -84,6 +84,8 @@ pub struct Config {
     pub refused_routes: Arc<RefusedRoutes>,
     /// Where the admin interfaces of proxies are.
     pub places: Arc<Places>,
+    /// The authority for the listeners before them.
+    pub authority: Option<Arc<AdminAuthority>>,
     /// Settings of every gateway.
     pub settings: Settings,
     /// What is counted.
@@ -250,7 +252,11 @@ async fn serve(
         .await
         .map_err(|error| inner.refused(&introduction.node_id, &error))?;
     inner.refusals.lock().remove(&introduction.node_id);
+    let mut admin = None;
     if let Some(place) = introduction.admin.clone() {
+        if let Some(authority) = &inner.config.authority {
+            admin = authority.listener(registration.dataplane(), &place).await;
+        }
         inner.config.places.note(registration.key(), place);
     }
     let span = tracing::info_span!("ads", dataplane = %registration.key());
@@ -258,7 +264,12 @@ async fn serve(
     let latest = inner.config.store.watch().borrow().clone();
     inner.views.at(&latest);
     inner.config.certificates.settled().await;
-    let stream = OpenStream::new(inner, registration, introduction, token, dialect, outbox);
+    let about = About {
+        introduction,
+        token,
+        admin,
+    };
+    let stream = OpenStream::new(inner, registration, about, dialect, outbox);
     stream.drive(first, inbound).instrument(span).await
 }
 

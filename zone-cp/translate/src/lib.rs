@@ -9,6 +9,7 @@
 
 #![warn(missing_docs)]
 
+mod admin;
 mod assemble;
 mod backend;
 mod certificate;
@@ -37,6 +38,7 @@ mod translator;
 mod tree;
 mod view;
 
+pub use admin::{Admin, CLIENT_NAME};
 pub use certificate::{Certificate, KeyKind, Known, Source};
 pub use cluster::stand_in;
 pub use envoy::EnvoyType;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use mesh_model::{Key, Resource, ZoneName};
 
+use crate::admin::Admin;
 use crate::tree::Limits;
 
 /// The releases of Envoy whose `VirtualHost.matcher` was tested. Envoy marks the field as work in
@@ -24,6 +25,8 @@ pub struct Proxy {
     /// The release of its Envoy, major and minor, if it said that. What not every release can do
     /// is offered to those that can.
     pub envoy_version: Option<(u32, u32)>,
+    /// The listener before its admin interface, if there is to be one.
+    pub admin: Option<Arc<Admin>>,
 }
 
 impl Proxy {
@@ -34,6 +37,7 @@ impl Proxy {
             zone,
             settings: Settings::default(),
             envoy_version: None,
+            admin: None,
         }
     }
 

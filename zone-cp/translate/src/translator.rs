@@ -15,11 +15,12 @@ use bytes::Bytes;
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use mesh_delta::{Item, Name, TypeSet as _};
-use mesh_model::ResourceName;
 use mesh_model::tags;
+use mesh_model::{Resource, ResourceName};
 use mesh_proto::mesh::MeshGatewayRoute;
 use sha2::{Digest as _, Sha256};
 
+use crate::admin;
 use crate::certificate::Offered;
 use crate::clusters::Clusters;
 use crate::envoy;
@@ -72,6 +73,8 @@ pub struct Translator {
     /// Routes with something to report, other than entries that are never reached.
     reported: BTreeSet<ResourceName>,
     clusters: Clusters,
+    /// The way to the admin interface, as it was encoded for a Dataplane.
+    admin_items: (Option<Arc<Resource>>, Vec<admin::Encoded>),
     /// The encoded page of hosts without routes.
     no_routes: Bytes,
     /// Whether there is another plan than when listeners were last encoded.
@@ -90,6 +93,7 @@ impl Translator {
             tables: BTreeMap::new(),
             backends: BTreeMap::new(),
             is_replanned: true,
+            admin_items: (None, Vec::new()),
             routes: BTreeMap::new(),
             reported: BTreeSet::new(),
             clusters: Clusters::default(),
@@ -325,6 +329,26 @@ impl Translator {
         }
     }
 
+    /// Offers the way to the admin interface, unless a listener for traffic has its port.
+    fn publish_admin(&mut self) {
+        let Some(wanted) = &self.proxy.admin else {
+            return;
+        };
+        let dataplane = &self.proxy.dataplane;
+        let is_encoded = |of: &Arc<Resource>| Arc::ptr_eq(of, dataplane);
+        if !self.admin_items.0.as_ref().is_some_and(is_encoded) {
+            self.admin_items = (Some(Arc::clone(dataplane)), wanted.encode(dataplane));
+        }
+        let ports = &self.plan.ports;
+        let is_taken = ports
+            .iter()
+            .any(|port| port.number == u32::from(wanted.port));
+        for (ty, name, item) in &self.admin_items.1 {
+            let item = Some(item).filter(|_| !is_taken || *ty != EnvoyType::Listener);
+            put_item(&mut self.items[ty.index()], name, item);
+        }
+    }
+
     /// Puts together what changed.
     fn publish(&mut self, revision: u64, now: &MeshView, is_first: bool) -> Option<Translation> {
         let is_replanned = std::mem::take(&mut self.is_replanned);
@@ -341,6 +365,7 @@ impl Translator {
                 put(&mut self.items[ty.index()], &name, payload.cloned());
             }
         }
+        self.publish_admin();
         let findings = self.findings(now);
         let offered = &self.last.snapshot;
         let changed: Vec<(EnvoyType, OrdMap<Name, Item<EnvoyType>>)> = EnvoyType::ALL

@@ -3,17 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
+use rustls::client::{WantsClientCert, WebPkiServerVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore,
+    SignatureScheme,
 };
 
-use super::{TlsError, identity, provider};
+use super::{Issued, TlsError, identity, provider};
 
 /// Which servers a client accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +42,26 @@ pub enum Trust {
 ///
 /// When the bundle or the system's store holds no usable certificate.
 pub fn client_config(trust: &Trust, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut config = verifying(trust)?.with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+/// The same for a client that shows a certificate.
+///
+/// # Errors
+///
+/// As [`client_config`], and when the certificate or its key cannot be used.
+pub fn client_config_as(trust: &Trust, own: &Issued) -> Result<Arc<ClientConfig>, TlsError> {
+    let chain = identity::certificates(own.cert_pem.as_bytes(), "the client's certificate")?;
+    let key = PrivateKeyDer::from_pem_slice(own.key_pem.as_bytes());
+    let key = key.map_err(|_bad| TlsError::Generate(rcgen::Error::CouldNotParseKeyPair))?;
+    let config = verifying(trust)?.with_client_auth_cert(chain, key);
+    let config = config.map_err(|_bad| TlsError::Generate(rcgen::Error::CouldNotParseKeyPair))?;
+    Ok(Arc::new(config))
+}
+
+fn verifying(trust: &Trust) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
     let provider = provider();
     let algorithms = provider.signature_verification_algorithms;
     let verifier: Arc<dyn ServerCertVerifier> = match trust {
@@ -58,14 +80,11 @@ pub fn client_config(trust: &Trust, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>,
         }
         Trust::SkipVerify => Arc::new(AcceptAll { algorithms }),
     };
-    let mut config = ClientConfig::builder_with_provider(provider)
+    Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("aws-lc-rs supports TLS 1.2 and 1.3")
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
-    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    Ok(Arc::new(config))
+        .with_custom_certificate_verifier(verifier))
 }
 
 fn system_certificates() -> Result<Vec<CertificateDer<'static>>, TlsError> {

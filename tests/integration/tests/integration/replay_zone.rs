@@ -196,6 +196,8 @@ async fn takes_what_the_global_owns(
             let snapshot = zone.store.snapshot();
             let stored: BTreeMap<String, _> = ResourceType::reaching_zones()
                 .flat_map(|ty| snapshot.list(ty))
+                // The zone has secrets of its own, too.
+                .filter(|r| r.label(labels::ORIGIN) == Some(labels::ORIGIN_GLOBAL))
                 .map(|r| {
                     let content = (BTreeMap::clone(r.labels()), r.spec().bytes().to_vec());
                     (r.key().to_string(), content)

@@ -77,6 +77,9 @@ fn admin(node: &Node) -> Option<Place> {
         socket: said("dataplane.admin.socketPath")
             .filter(|path| path.ends_with("/kuma-envoy-admin.sock"))
             .map(Into::into),
+        readiness_port: said("dataplane.readinessReporter.port")
+            .and_then(|port| port.parse().ok())
+            .filter(|port| *port != 0),
     })
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::Status;
 use uuid::Uuid;
-use zone_translate::{EnvoyType, Finding, Proxy, Translator};
+use zone_translate::{Admin, EnvoyType, Finding, Proxy, Translator};
 
 use super::dialect::{Dialect, Incoming};
 use super::node::Introduction;
@@ -52,6 +52,14 @@ pub(super) struct OpenStream<'a> {
     _counted: CountedStream,
 }
 
+/// What is known of a proxy when it connects.
+pub(super) struct About {
+    pub(super) introduction: Introduction,
+    pub(super) token: Option<String>,
+    /// The listener before its admin interface.
+    pub(super) admin: Option<Admin>,
+}
+
 impl Drop for OpenStream<'_> {
     fn drop(&mut self) {
         self.inner.config.insights.closed(self.insight);
@@ -62,16 +70,21 @@ impl<'a> OpenStream<'a> {
     pub(super) fn new(
         inner: &'a Inner,
         registration: Registration,
-        introduction: Introduction,
-        token: Option<String>,
+        about: About,
         dialect: Dialect,
         outbox: Outbox,
     ) -> Self {
+        let About {
+            introduction,
+            token,
+            admin,
+        } = about;
         let config = &inner.config;
         let proxy = Proxy {
             dataplane: Arc::clone(registration.dataplane()),
             zone: Some(config.zone.clone()),
             envoy_version: introduction.envoy_version,
+            admin: admin.map(Arc::new),
             settings: config.settings.clone(),
         };
         tracing::info!(dataplane = %registration.key(), "a proxy connected");
