@@ -5,7 +5,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use mesh_runtime::version::LONG_VERSION;
 
-use crate::{accept_cluster, apply, delete, generate, get, health, inspect, lab, render, version};
+use crate::{
+    accept_cluster, apply, delete, explain, generate, get, health, inspect, lab, render, version,
+    wait,
+};
 
 /// The command line of Meridian, a multi-zone mesh-gateway control plane.
 #[derive(Debug, Parser)]
@@ -27,6 +30,8 @@ pub(crate) enum Command {
     Apply(apply::Args),
     Get(get::Args),
     Inspect(inspect::Args),
+    Explain(explain::Args),
+    Wait(wait::Args),
     Delete(delete::Args),
     Generate(generate::Args),
     Render(render::Args),
@@ -42,6 +47,8 @@ impl Command {
             Self::Apply(args) => apply::run(args).await,
             Self::Get(args) => get::run(args).await,
             Self::Inspect(args) => inspect::run(args).await,
+            Self::Explain(args) => explain::run(args).await,
+            Self::Wait(args) => wait::run(args).await,
             Self::Delete(args) => delete::run(args).await,
             Self::Generate(args) => generate::run(args).await,
             Self::Render(args) => render::run(args).await,

@@ -109,6 +109,7 @@ impl GlobalCp {
         };
         let reports = sync.reports();
         let proxies = sync.proxies(Arc::clone(&store));
+        let receipts = sync.receipts(Arc::clone(&store));
         tasks.spawn(insights::keep(Arc::clone(&store), shutdown.clone()));
         tasks.spawn(evict_deleted_zones(
             Arc::clone(&store),
@@ -128,6 +129,7 @@ impl GlobalCp {
         mesh_store::register_metrics(&mut registry, Arc::clone(&store), disk);
         let router = mesh_api::router(Context {
             proxies: Some(proxies),
+            receipts: Some(receipts),
             ..context(&config, Arc::clone(&store), metrics, reports)
         });
         if let Some(listener) = listeners.http {
@@ -253,6 +255,7 @@ fn context(config: &Config, store: SharedStore, metrics: Metrics, reports: Repor
         now: clock::now,
         metrics,
         reports,
+        receipts: None,
         proxies: None,
     }
 }

@@ -1,13 +1,14 @@
 //! The KDS server: zones connect here, take what the global owns and report what they own.
 
 mod proxies;
+mod receipts;
 mod zone_book;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_api::{Report, Reports};
+use mesh_api::{Receipts, Report, Reports};
 use mesh_kds::LinkStatus;
 use mesh_kds::peer::{CpVersion, NodeInfo, own_features};
 use mesh_kds::server::{Config, Exempt, Server, ZoneAuth};
@@ -23,6 +24,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use self::proxies::Proxies;
+use self::receipts::AllZones;
 use self::zone_book::ZoneBook;
 
 /// What the server is made of.
@@ -205,6 +207,11 @@ impl Sync {
                     .collect()
             }),
         }
+    }
+
+    /// Tells where resources are.
+    pub(crate) fn receipts(&self, store: SharedStore) -> Arc<dyn Receipts> {
+        Arc::new(AllZones::new(store, self.server.clone()))
     }
 
     /// The way to the proxies of zones.

@@ -32,6 +32,7 @@ use crate::dataplane::auth::ProxyAuth;
 use crate::dataplane::bootstrap::envoy::Params;
 use crate::dataplane::bootstrap::{self, ServerCertificate};
 use crate::dataplane::certificates::Certificates;
+use crate::dataplane::live::Live;
 use crate::dataplane::refused::RefusedRoutes;
 use crate::dataplane::registration::Registrar;
 use crate::dataplane::server;
@@ -163,6 +164,7 @@ impl Starting {
         mesh_store::register_metrics(&mut registry, Arc::clone(&self.store), self.disk.take());
         let authority = self.admin_authority().await;
         let places = Arc::new(Places::default());
+        let live = Arc::new(Live::default());
         let proxies = Arc::new(Asker::new(
             Arc::clone(&self.store),
             self.zone.clone(),
@@ -170,9 +172,13 @@ impl Starting {
             self.config.bootstrap_server.params.admin_port,
             authority.clone(),
         ));
-        let data_plane =
-            self.start_data_plane(&identity, insights, (places, authority), &mut registry)?;
-        let (global, reports) = self.start_sync(&mut registry, proxies.clone())?;
+        let data_plane = self.start_data_plane(
+            &identity,
+            insights,
+            (places, Arc::clone(&live), authority),
+            &mut registry,
+        )?;
+        let (global, reports) = self.start_sync(&mut registry, proxies.clone(), live)?;
         let (api_http, api_https) = self.start_api(&mut registry, reports, proxies)?;
         let diagnostics = self.start_diagnostics(registry)?;
 
@@ -205,7 +211,7 @@ impl Starting {
         &mut self,
         identity: &Identity,
         insights: Arc<InsightBook>,
-        (places, authority): (Arc<Places>, Option<Arc<AdminAuthority>>),
+        (places, live, authority): (Arc<Places>, Arc<Live>, Option<Arc<AdminAuthority>>),
         registry: &mut Registry,
     ) -> anyhow::Result<SocketAddr> {
         let metrics = ProxyMetrics::default();
@@ -242,6 +248,7 @@ impl Starting {
                 certificates,
                 refused_routes,
                 places,
+                live,
                 authority,
                 store: Arc::clone(&self.store),
                 zone: self.zone.clone(),
@@ -341,6 +348,7 @@ impl Starting {
         &mut self,
         registry: &mut Registry,
         proxies: Arc<dyn AskProxy>,
+        live: Arc<Live>,
     ) -> anyhow::Result<(Option<watch::Receiver<State>>, Reports)> {
         let settings = &self.config.multizone.zone;
         let Some(address) = &settings.global_address else {
@@ -375,7 +383,7 @@ impl Starting {
                 store_id: None,
             },
         });
-        let client = client.with_proxies(proxies);
+        let client = client.with_proxies(proxies).with_receipts(live);
         let client = match zone_token(settings) {
             Some(token) => client.with_token(token),
             None => client,
@@ -437,6 +445,7 @@ impl Starting {
             now: clock::now,
             metrics,
             reports,
+            receipts: None,
             proxies: Some(proxies),
         };
         let router = mesh_api::router(context);

@@ -5,6 +5,7 @@ pub mod ads;
 pub mod auth;
 pub mod bootstrap;
 pub mod certificates;
+pub mod live;
 pub mod refused;
 pub mod registration;
 pub(crate) mod server;

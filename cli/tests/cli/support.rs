@@ -127,6 +127,7 @@ impl ControlPlane {
             now: clock::now,
             metrics: Metrics::new(),
             reports: mesh_api::Reports::default(),
+            receipts: None,
             proxies: None,
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

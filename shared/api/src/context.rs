@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use mesh_model::{ResourceType, Timestamp, ZoneName};
+use async_trait::async_trait;
+use mesh_model::{Resource, ResourceType, Timestamp, ZoneName};
 use mesh_runtime::proxy_admin::AskProxy;
 use mesh_store::SharedStore;
 use serde_json::Value;
@@ -122,6 +123,14 @@ pub struct Reports {
     pub findings: Report,
 }
 
+/// Tells where a resource of this control plane is.
+#[async_trait]
+pub trait Receipts: fmt::Debug + Send + Sync + 'static {
+    /// Where it stands with each zone, for `GET /meridian/receipts/…`: objects with `zone`,
+    /// `state` and `isDone`.
+    async fn receipts(&self, resource: &Arc<Resource>) -> Vec<Value>;
+}
+
 /// What the router needs to know about the control plane that serves it.
 #[derive(Debug)]
 pub struct Context {
@@ -145,6 +154,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// How synchronisation goes.
     pub reports: Reports,
+    /// Tells where resources are, if anybody does.
+    pub receipts: Option<Arc<dyn Receipts>>,
     /// The way to proxies, if there is one.
     pub proxies: Option<Arc<dyn AskProxy>>,
 }

@@ -27,6 +27,7 @@ mod page;
 mod path;
 mod proxy;
 mod read;
+mod receipts;
 mod request;
 mod respond;
 mod route;
@@ -37,6 +38,6 @@ mod tokens;
 mod write;
 
 pub use admission::{Admission, Admit, Admitted, Evict, Open, Refusal};
-pub use context::{Context, Mode, Report, Reports, Settings};
+pub use context::{Context, Mode, Receipts, Report, Reports, Settings};
 pub use metrics::Metrics;
 pub use router::router;

@@ -47,6 +47,12 @@ pub(crate) enum Target {
         mesh: String,
         name: String,
     },
+    /// Where a resource is.
+    Receipts {
+        ty: ResourceType,
+        mesh: Option<String>,
+        name: String,
+    },
     /// What a proxy says of itself.
     Proxy {
         ty: ResourceType,
@@ -108,12 +114,32 @@ pub(crate) fn find(path: &str, base: &str) -> Option<Route> {
         .map(|s| path::decode(s, false).filter(|s| !s.contains('/')))
         .collect::<Option<Vec<_>>>()?;
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    if let ["meridian", "receipts", of @ ..] = segments.as_slice() {
+        return receipts(of);
+    }
     fixed(&segments)
         .map(|target| Route {
             target,
             template: format!("/{}", segments.join("/")),
         })
         .or_else(|| of_resources(&segments))
+}
+
+/// `/meridian/receipts` and the path of a resource.
+fn receipts(segments: &[&str]) -> Option<Route> {
+    let of = of_resources(segments)?;
+    match of.target {
+        Target::Item {
+            ty,
+            mesh,
+            name,
+            is_overview: false,
+        } => Some(Route {
+            target: Target::Receipts { ty, mesh, name },
+            template: format!("/meridian/receipts{}", of.template),
+        }),
+        _ => None,
+    }
 }
 
 fn fixed(segments: &[&str]) -> Option<Target> {
@@ -325,6 +351,14 @@ mod tests {
                 "/zoneingresses/{name}/clusters",
             ),
             ("/zoneegresses/e/xds", "/zoneegresses/{name}/xds"),
+            (
+                "/meridian/receipts/meshes/shop/meshgateways/g",
+                "/meridian/receipts/meshes/{mesh}/meshgateways/{name}",
+            ),
+            (
+                "/meridian/receipts/meshes/shop",
+                "/meridian/receipts/meshes/{name}",
+            ),
             ("/health-checks", "/health-checks"),
             ("/globalsecrets", "/globalsecrets"),
             (
@@ -348,6 +382,8 @@ mod tests {
             "/meshes/shop/dataplanes/a/b",
             "/meshes/shop/meshgateways/g/xds",
             "/dataplanes/a/xds",
+            "/meridian/receipts/meshes/shop/meshgateways",
+            "/meridian/receipts",
             "/meshes/shop/dataplanes/a%2Fb",
             "/zone-ingresses+insights",
             "/zoneegresses+insights",

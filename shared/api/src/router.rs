@@ -22,7 +22,8 @@ use crate::path::{self, Query};
 use crate::request::Request;
 use crate::route::{self, Route, Target};
 use crate::{
-    acceptance, auth, cors, fixed, negotiate, proxy, read, respond, services, tokens, write,
+    acceptance, auth, cors, fixed, negotiate, proxy, read, receipts, respond, services, tokens,
+    write,
 };
 
 #[derive(Debug)]
@@ -131,6 +132,9 @@ async fn dispatch(request: &Request<'_>, body: Body) -> Result<Response, ApiErro
             name,
             ask,
         } => proxy::ask(request, *ty, mesh.as_deref(), name, *ask).await,
+        Target::Receipts { ty, mesh, name } => {
+            receipts::show(request, *ty, mesh.as_deref(), name).await
+        }
         Target::Selected { ty, mesh, name } => read::selected(request, *ty, mesh, name),
         Target::List {
             ty: ResourceType::ServiceInsight,

@@ -2,6 +2,7 @@
 //! stream that the zone opens, on which the global asks and the zone answers.
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -11,10 +12,13 @@ use mesh_proto::mesh::{
     AdminOutputFormat, ClustersRequest, ClustersResponse, StatsRequest, StatsResponse,
     XdsConfigRequest, XdsConfigResponse, clusters_response, stats_response, xds_config_response,
 };
-use mesh_runtime::proxy_admin::{Format, Operation};
+use mesh_runtime::proxy_admin::{AskProxy, Format, Operation};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::codec::CompressionEncoding;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
+
+use crate::receipt::Receive;
 
 /// A proxy, as its zone calls it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,9 +56,27 @@ impl Proxy {
     }
 }
 
+/// A question about a proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Question {
+    pub(crate) proxy: Proxy,
+    pub(crate) operation: Operation,
+}
+
+/// Where a zone finds answers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sources {
+    pub(crate) proxies: Option<Arc<dyn AskProxy>>,
+    pub(crate) receipts: Option<Arc<dyn Receive>>,
+}
+
 /// One kind of questions, as it is on the wire.
 #[async_trait]
 pub(crate) trait Dialogue: Send + 'static {
+    /// What is asked.
+    type Question: Send + Sync;
+    /// What is answered.
+    type Answer: Send + 'static;
     /// What the global says.
     type Request: fmt::Debug + Send + 'static;
     /// What the zone says.
@@ -62,21 +84,36 @@ pub(crate) trait Dialogue: Send + 'static {
 
     /// Opens the stream, as a zone.
     async fn open(
-        client: &mut GlobalKdsServiceClient<Channel>,
+        channel: Channel,
         answers: tonic::Request<ReceiverStream<Self::Response>>,
     ) -> Result<tonic::Response<Streaming<Self::Request>>, Status>;
 
     /// A question; `None` if it is one of another kind.
-    fn ask(id: String, proxy: &Proxy, operation: Operation) -> Option<Self::Request>;
+    fn ask(id: String, question: &Self::Question) -> Option<Self::Request>;
 
     /// What a question is about.
-    fn read(request: Self::Request) -> (String, Proxy, Operation);
+    fn read(request: Self::Request) -> (String, Self::Question);
+
+    /// Finds the answer, as a zone.
+    async fn find(sources: &Sources, question: &Self::Question) -> Result<Self::Answer, String>;
 
     /// An answer.
-    fn answer(id: String, result: Result<Bytes, String>) -> Self::Response;
+    fn answer(id: String, result: Result<Self::Answer, String>) -> Self::Response;
 
     /// What an answer says. One that says nothing is empty.
-    fn result(response: Self::Response) -> (String, Result<Bytes, String>);
+    fn result(response: Self::Response) -> (String, Result<Self::Answer, String>);
+}
+
+fn client(channel: Channel) -> GlobalKdsServiceClient<Channel> {
+    GlobalKdsServiceClient::new(channel).accept_compressed(CompressionEncoding::Gzip)
+}
+
+async fn ask_proxy(sources: &Sources, question: &Question) -> Result<Bytes, String> {
+    let proxies = sources.proxies.as_ref();
+    let proxies = proxies.ok_or_else(|| "this zone asks no proxies".to_owned())?;
+    let key = question.proxy.key()?;
+    let answer = proxies.ask(&key, question.operation).await;
+    answer.map_err(|error| error.to_string())
 }
 
 /// `StreamXDSConfigs`.
@@ -105,18 +142,21 @@ fn to_number(format: Format) -> i32 {
 
 #[async_trait]
 impl Dialogue for ConfigDumps {
+    type Question = Question;
+    type Answer = Bytes;
     type Request = XdsConfigRequest;
     type Response = XdsConfigResponse;
 
     async fn open(
-        client: &mut GlobalKdsServiceClient<Channel>,
+        channel: Channel,
         answers: tonic::Request<ReceiverStream<Self::Response>>,
     ) -> Result<tonic::Response<Streaming<Self::Request>>, Status> {
-        client.stream_xds_configs(answers).await
+        client(channel).stream_xds_configs(answers).await
     }
 
-    fn ask(id: String, proxy: &Proxy, operation: Operation) -> Option<Self::Request> {
-        let Operation::ConfigDump { include_eds } = operation else {
+    fn ask(id: String, question: &Question) -> Option<Self::Request> {
+        let Question { proxy, operation } = question;
+        let &Operation::ConfigDump { include_eds } = operation else {
             return None;
         };
         Some(XdsConfigRequest {
@@ -128,18 +168,19 @@ impl Dialogue for ConfigDumps {
         })
     }
 
-    fn read(request: Self::Request) -> (String, Proxy, Operation) {
+    async fn find(sources: &Sources, question: &Question) -> Result<Bytes, String> {
+        ask_proxy(sources, question).await
+    }
+
+    fn read(request: Self::Request) -> (String, Question) {
         let proxy = Proxy {
             ty: request.resource_type,
             mesh: request.resource_mesh,
             name: request.resource_name,
         };
         let include_eds = request.include_eds;
-        (
-            request.request_id,
-            proxy,
-            Operation::ConfigDump { include_eds },
-        )
+        let operation = Operation::ConfigDump { include_eds };
+        (request.request_id, Question { proxy, operation })
     }
 
     fn answer(id: String, result: Result<Bytes, String>) -> Self::Response {
@@ -164,18 +205,21 @@ impl Dialogue for ConfigDumps {
 
 #[async_trait]
 impl Dialogue for Stats {
+    type Question = Question;
+    type Answer = Bytes;
     type Request = StatsRequest;
     type Response = StatsResponse;
 
     async fn open(
-        client: &mut GlobalKdsServiceClient<Channel>,
+        channel: Channel,
         answers: tonic::Request<ReceiverStream<Self::Response>>,
     ) -> Result<tonic::Response<Streaming<Self::Request>>, Status> {
-        client.stream_stats(answers).await
+        client(channel).stream_stats(answers).await
     }
 
-    fn ask(id: String, proxy: &Proxy, operation: Operation) -> Option<Self::Request> {
-        let Operation::Stats { format, used_only } = operation else {
+    fn ask(id: String, question: &Question) -> Option<Self::Request> {
+        let Question { proxy, operation } = question;
+        let &Operation::Stats { format, used_only } = operation else {
             return None;
         };
         Some(StatsRequest {
@@ -188,7 +232,11 @@ impl Dialogue for Stats {
         })
     }
 
-    fn read(request: Self::Request) -> (String, Proxy, Operation) {
+    async fn find(sources: &Sources, question: &Question) -> Result<Bytes, String> {
+        ask_proxy(sources, question).await
+    }
+
+    fn read(request: Self::Request) -> (String, Question) {
         let proxy = Proxy {
             ty: request.resource_type,
             mesh: request.resource_mesh,
@@ -198,7 +246,7 @@ impl Dialogue for Stats {
             format: format_of(request.format),
             used_only: request.used_only,
         };
-        (request.request_id, proxy, operation)
+        (request.request_id, Question { proxy, operation })
     }
 
     fn answer(id: String, result: Result<Bytes, String>) -> Self::Response {
@@ -223,18 +271,21 @@ impl Dialogue for Stats {
 
 #[async_trait]
 impl Dialogue for Clusters {
+    type Question = Question;
+    type Answer = Bytes;
     type Request = ClustersRequest;
     type Response = ClustersResponse;
 
     async fn open(
-        client: &mut GlobalKdsServiceClient<Channel>,
+        channel: Channel,
         answers: tonic::Request<ReceiverStream<Self::Response>>,
     ) -> Result<tonic::Response<Streaming<Self::Request>>, Status> {
-        client.stream_clusters(answers).await
+        client(channel).stream_clusters(answers).await
     }
 
-    fn ask(id: String, proxy: &Proxy, operation: Operation) -> Option<Self::Request> {
-        let Operation::Clusters { format } = operation else {
+    fn ask(id: String, question: &Question) -> Option<Self::Request> {
+        let Question { proxy, operation } = question;
+        let &Operation::Clusters { format } = operation else {
             return None;
         };
         Some(ClustersRequest {
@@ -246,14 +297,19 @@ impl Dialogue for Clusters {
         })
     }
 
-    fn read(request: Self::Request) -> (String, Proxy, Operation) {
+    async fn find(sources: &Sources, question: &Question) -> Result<Bytes, String> {
+        ask_proxy(sources, question).await
+    }
+
+    fn read(request: Self::Request) -> (String, Question) {
         let proxy = Proxy {
             ty: request.resource_type,
             mesh: request.resource_mesh,
             name: request.resource_name,
         };
         let format = format_of(request.format);
-        (request.request_id, proxy, Operation::Clusters { format })
+        let operation = Operation::Clusters { format };
+        (request.request_id, Question { proxy, operation })
     }
 
     fn answer(id: String, result: Result<Bytes, String>) -> Self::Response {

@@ -45,6 +45,7 @@ pub use self::gate::known_cluster_id;
 use self::gate::{ClusterGate, followed, followed_store};
 pub use self::token::{Token, TokenError};
 use self::trust::RootCa;
+use crate::admin::Sources;
 use crate::intake::Intake;
 use crate::kind::Kind;
 use crate::lack::Lack;
@@ -53,6 +54,7 @@ use crate::metrics::Metrics;
 use crate::peer::{self, Abilities, Introduction, Naming, NodeInfo};
 use crate::projection::{Projection, largest_item};
 use crate::pulse::{self, LinkStatus, Pulse, Repairs};
+use crate::receipt::{Book, Proxies};
 use crate::stream::receive::{Applied, Memory, Receiving};
 use crate::stream::send::{self, Sending};
 use crate::stream::{CHANNEL, End, Outbox as _};
@@ -145,8 +147,8 @@ pub struct Client {
     config: Config,
     token: Option<Token>,
     root_ca: Option<RootCa>,
-    /// The way to this zone's proxies.
-    proxies: Option<Arc<dyn AskProxy>>,
+    /// Where the global's questions find answers.
+    sources: Sources,
     dial: Arc<dyn Dial>,
     state: watch::Sender<State>,
     /// What was said since the last good connection.
@@ -181,7 +183,7 @@ impl Client {
             pulse: Mutex::default(),
             token: None,
             root_ca: None,
-            proxies: None,
+            sources: Sources::default(),
             dial: Arc::new(Tcp),
             config,
         }
@@ -210,9 +212,20 @@ impl Client {
 
     /// The same client, which answers the global's questions about proxies.
     #[must_use]
-    pub fn with_proxies(self, proxies: Arc<dyn AskProxy>) -> Self {
-        let proxies = Some(proxies);
-        Self { proxies, ..self }
+    pub fn with_proxies(mut self, proxies: Arc<dyn AskProxy>) -> Self {
+        self.sources.proxies = Some(proxies);
+        self
+    }
+
+    /// The same client, which tells the global what became of its resources here.
+    #[must_use]
+    pub fn with_receipts(mut self, proxies: Arc<dyn Proxies>) -> Self {
+        self.sources.receipts = Some(Arc::new(Book {
+            zone: self.config.zone.clone(),
+            store: Arc::clone(&self.config.store),
+            proxies,
+        }));
+        self
     }
 
     /// Where the connection stands, now and later.
@@ -506,6 +519,7 @@ impl Client {
             outbox: tx,
             may_send: session.opened.subscribe(),
             pulse: Some(Arc::clone(&session.pulse)),
+            probes: None,
             on_event: &mut on_event,
         };
         let call = client.zone_to_global_sync(self.call(session, ReceiverStream::new(rx)));

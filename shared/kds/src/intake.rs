@@ -209,7 +209,7 @@ impl Intake {
     }
 
     /// The key under which a stream name is stored here; `None` for a name that is none.
-    fn key(&self, ty: ResourceType, name: &str) -> Option<Key> {
+    pub(crate) fn key(&self, ty: ResourceType, name: &str) -> Option<Key> {
         let (name, mesh) = wire::split_stream_name(name)?;
         let mesh = (!mesh.is_empty())
             .then(|| MeshName::parse(mesh))

@@ -22,6 +22,7 @@ pub mod peer;
 mod precheck;
 mod projection;
 mod pulse;
+pub mod receipt;
 pub mod server;
 mod stream;
 pub mod wire;

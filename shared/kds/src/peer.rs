@@ -55,12 +55,16 @@ pub const FEATURE_REJECTIONS: &str = "meridian-rejections";
 /// Ours: heartbeats are said and answered on a service of their own.
 pub const FEATURE_HEARTBEAT: &str = "meridian-heartbeat";
 
+/// Ours: where a resource is, is asked on a stream of its own.
+pub const FEATURE_RECEIPTS: &str = "meridian-receipts";
+
 /// The abilities of this release, as zones say them in the metadata of calls.
-const OWN_ABILITIES: [&str; 4] = [
+const OWN_ABILITIES: [&str; 5] = [
     FEATURE_RESUME,
     FEATURE_CHUNKS,
     FEATURE_REJECTIONS,
     FEATURE_HEARTBEAT,
+    FEATURE_RECEIPTS,
 ];
 
 /// What stock control planes of 2.14 announce in their nodes, and ours do as well: of each of these
@@ -94,6 +98,8 @@ pub struct Abilities {
     pub rejections: bool,
     /// [`FEATURE_HEARTBEAT`].
     pub heartbeat: bool,
+    /// [`FEATURE_RECEIPTS`].
+    pub receipts: bool,
 }
 
 impl Abilities {
@@ -106,6 +112,7 @@ impl Abilities {
                 FEATURE_CHUNKS => abilities.chunks = true,
                 FEATURE_REJECTIONS => abilities.rejections = true,
                 FEATURE_HEARTBEAT => abilities.heartbeat = true,
+                FEATURE_RECEIPTS => abilities.receipts = true,
                 _ => {}
             }
         }

@@ -92,7 +92,12 @@ impl Precheck {
         std::mem::take(&mut self.is_news)
     }
 
-    /// What is left out for good.
+    /// What is left out for good, and why.
+    pub(crate) fn left_out(&self) -> impl Iterator<Item = (&(Kind, Name), &String)> {
+        self.left_out.iter()
+    }
+
+    /// The same as findings.
     pub(crate) fn lacks(&self) -> impl Iterator<Item = Lack> + '_ {
         self.left_out.iter().map(|((kind, name), reason)| {
             let item = self.last.items(*kind).get(name);

@@ -95,6 +95,11 @@ impl Projection {
         index
     }
 
+    /// What the peers call a resource; `None` if they do not get it.
+    pub(crate) fn stream_name(&self, resource: &Resource) -> Option<(Kind, Name)> {
+        self.mapping.stream_name(resource)
+    }
+
     /// What the peers should hold at `latest` or, if another caller brought a later snapshot, at
     /// that one.
     pub fn at(&self, latest: &mesh_store::Snapshot) -> Offer {

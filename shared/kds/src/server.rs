@@ -4,6 +4,7 @@ mod admin;
 mod auth;
 mod door;
 mod registry;
+mod standing;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,8 +17,8 @@ use futures_util::{Stream, StreamExt as _, stream};
 use mesh_delta::Resume;
 use mesh_model::ZoneName;
 use mesh_proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
-use mesh_proto::link::Heartbeat;
 use mesh_proto::link::link_server::{Link, LinkServer};
+use mesh_proto::link::{self, Heartbeat, ReceiptRequest};
 use mesh_proto::mesh::global_kds_service_server::GlobalKdsServiceServer;
 use mesh_proto::mesh::kds_sync_service_server::{KdsSyncService, KdsSyncServiceServer};
 use mesh_runtime::clock;
@@ -36,6 +37,7 @@ use uuid::Uuid;
 pub use self::auth::{Exempt, Refusal, ZoneAuth};
 use self::door::{Door, Entered, Gate, Pass};
 use self::registry::{Registry, StreamKind, Taker};
+use self::standing::Followers;
 use crate::intake::Intake;
 use crate::kind::Kind;
 use crate::lack::{Lack, Lacks};
@@ -117,6 +119,8 @@ struct Inner {
     repairs: Mutex<BTreeMap<ZoneName, Arc<Mutex<Repairs>>>>,
     /// Where zones are asked about their proxies.
     halls: admin::Halls,
+    /// The streams on which zones follow.
+    followers: Followers,
     /// What zones lack of what they are offered.
     lacks: Lacks,
     streams: TaskTracker,
@@ -135,8 +139,10 @@ impl Inner {
     }
 }
 
-/// The largest heartbeat: a digest for each of many types.
-const LARGEST_HEARTBEAT: usize = 64 << 10;
+/// The largest message of a link: where some thousand proxies stand.
+const LARGEST_LINK: usize = 2 << 20;
+/// How many questions where resources stand may wait for a stream.
+const PROBES_AHEAD: usize = 16;
 /// How many heartbeats may wait for a zone that does not read.
 const HEARTBEATS_AHEAD: usize = 8;
 
@@ -167,6 +173,7 @@ impl Server {
             pulses: Mutex::default(),
             repairs: Mutex::default(),
             halls: admin::Halls::default(),
+            followers: Followers::default(),
             lacks: Lacks::default(),
             streams: TaskTracker::new(),
             shutdown,
@@ -193,7 +200,7 @@ impl Server {
             .max_decoding_message_size(max)
             .max_encoding_message_size(max)
             .accept_compressed(CompressionEncoding::Gzip);
-        let link = LinkServer::new(self.clone()).max_decoding_message_size(LARGEST_HEARTBEAT);
+        let link = LinkServer::new(self.clone()).max_decoding_message_size(LARGEST_LINK);
         let gate = Gate(Arc::clone(&self.inner.door));
         tonic::service::Routes::new(InterceptedService::new(sync, gate.clone()))
             .add_service(InterceptedService::new(global, gate.clone()))
@@ -373,7 +380,13 @@ impl KdsSyncService for Server {
             let (peer, book, pulse) = (peer.clone(), Arc::clone(&book), pulse.clone());
             async move {
                 let kinds: Vec<Kind> = Kind::down().collect();
-                let projection = |zone: &NodeInfo| inner.projection(ZoneClass::of(zone));
+                let (asks, probes) = mpsc::channel(PROBES_AHEAD);
+                let projection = |zone: &NodeInfo| {
+                    let projection = inner.projection(ZoneClass::of(zone));
+                    let followers = &inner.followers;
+                    followers.began(&peer.zone, id, &projection, &asks);
+                    projection
+                };
                 let metrics = &inner.config.metrics;
                 let mut on_event = |happened: send::Happened<'_>| {
                     let count = |kind: Kind, what| {
@@ -418,6 +431,7 @@ impl KdsSyncService for Server {
                     outbox: tx,
                     may_send: watch::Sender::new(true).subscribe(),
                     pulse,
+                    probes: Some(probes),
                     on_event: &mut on_event,
                 };
                 sending.run(inbound).await
@@ -433,6 +447,7 @@ impl KdsSyncService for Server {
         };
         let inner = Arc::clone(&self.inner);
         let said = self.spawn(call, rx, run, move || {
+            inner.followers.ended(&zone, id);
             inner.lacks.forget(&zone, id);
             book.closed(id, &zone);
         });
@@ -513,6 +528,17 @@ impl KdsSyncService for Server {
 
 #[async_trait]
 impl Link for Server {
+    type ReceiptsStream = ServerStream<ReceiptRequest>;
+
+    async fn receipts(
+        &self,
+        request: Request<Streaming<link::Receipt>>,
+    ) -> Result<Response<Self::ReceiptsStream>, Status> {
+        let kind = StreamKind::Receipts;
+        self.open_desk(request, kind, "receipts", |halls| &halls.receipts)
+            .await
+    }
+
     type HeartbeatsStream = ServerStream<Heartbeat>;
 
     async fn heartbeats(

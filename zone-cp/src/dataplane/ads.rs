@@ -45,6 +45,7 @@ use self::stream::{About, OpenStream};
 use super::admin::{AdminAuthority, Places};
 use super::auth::Refusal;
 use super::certificates::Certificates;
+use super::live::Live;
 use super::refused::RefusedRoutes;
 use super::registration::{RegisterError, Registrar};
 use super::views::Views;
@@ -84,6 +85,8 @@ pub struct Config {
     pub refused_routes: Arc<RefusedRoutes>,
     /// Where the admin interfaces of proxies are.
     pub places: Arc<Places>,
+    /// What each proxy has accepted.
+    pub live: Arc<Live>,
     /// The authority for the listeners before them.
     pub authority: Option<Arc<AdminAuthority>>,
     /// Settings of every gateway.

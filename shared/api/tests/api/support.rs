@@ -101,6 +101,7 @@ impl Api {
             now: noon,
             metrics: Metrics::new(),
             reports: mesh_api::Reports::default(),
+            receipts: None,
             proxies: None,
         });
         let api = Self { store, router };

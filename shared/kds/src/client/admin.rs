@@ -1,27 +1,23 @@
-//! The zone's half of the questions about proxies.
+//! The zone's half of the questions that the global asks.
 //!
 //! A stock global ends the stream, and with it everything, over an answer that is late, comes
 //! twice or is too large: such are not given.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
-use mesh_proto::mesh::global_kds_service_client::GlobalKdsServiceClient;
-use mesh_runtime::proxy_admin::{AskProxy, Operation};
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::codec::CompressionEncoding;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::{Client, Session, responses};
-use crate::admin::{Clusters, ConfigDumps, Dialogue, Proxy, Stats};
+use super::{Client, Global, Session, responses};
+use crate::admin::{Clusters, ConfigDumps, Dialogue, Sources, Stats};
+use crate::receipt::Receipts;
 use crate::stream::End;
 
 /// How long an answer may take: a stock global does not wait longer.
@@ -37,13 +33,23 @@ impl Client {
     /// Answers questions about proxies for as long as the connection lasts. Whatever happens to
     /// these streams ends no other.
     pub(super) async fn answer_questions(&self, channel: Channel, session: &Session) -> Infallible {
-        let Some(proxies) = &self.proxies else {
-            return std::future::pending().await;
+        let receipts = async {
+            // A stock global has no such service.
+            let mut global = session.global.subscribe();
+            let is_ours = |global: &Option<Global>| global.is_some_and(|g| g.abilities.receipts);
+            if global.wait_for(is_ours).await.is_err() {
+                return std::future::pending().await;
+            }
+            self.keep_answering::<Receipts>(&channel, session).await
         };
+        if self.sources.proxies.is_none() {
+            return receipts.await;
+        }
         tokio::select! {
-            never = self.keep_answering::<ConfigDumps>(&channel, session, proxies) => never,
-            never = self.keep_answering::<Stats>(&channel, session, proxies) => never,
-            never = self.keep_answering::<Clusters>(&channel, session, proxies) => never,
+            never = self.keep_answering::<ConfigDumps>(&channel, session) => never,
+            never = self.keep_answering::<Stats>(&channel, session) => never,
+            never = self.keep_answering::<Clusters>(&channel, session) => never,
+            never = receipts => never,
         }
     }
 
@@ -51,16 +57,13 @@ impl Client {
         &self,
         channel: &Channel,
         session: &Session,
-        proxies: &Arc<dyn AskProxy>,
     ) -> Infallible {
         let limit = self.config.target.max_message;
         loop {
             let (outbox, answers) = mpsc::channel(MOST_AT_ONCE);
-            let mut client = GlobalKdsServiceClient::new(channel.clone())
-                .accept_compressed(CompressionEncoding::Gzip);
             let request = self.call(session, ReceiverStream::new(answers));
-            let asked = responses(async move { D::open(&mut client, request).await });
-            let end = answer::<D>(proxies, asked, outbox, limit).await;
+            let asked = responses(D::open(channel.clone(), request));
+            let end = answer::<D>(&self.sources, asked, outbox, limit).await;
             if matches!(&end, End::Failed(status) if status.code() == Code::Unimplemented) {
                 return std::future::pending().await;
             }
@@ -72,7 +75,7 @@ impl Client {
 
 /// Answers questions of one kind until the stream ends.
 async fn answer<D: Dialogue>(
-    proxies: &Arc<dyn AskProxy>,
+    sources: &Sources,
     asked: impl Stream<Item = Result<D::Request, Status>>,
     outbox: mpsc::Sender<D::Response>,
     limit: usize,
@@ -86,8 +89,8 @@ async fn answer<D: Dialogue>(
         };
         match question {
             Some(Ok(question)) => {
-                let (proxies, outbox) = (Arc::clone(proxies), outbox.clone());
-                open.spawn(answer_one::<D>(proxies, question, outbox, limit));
+                let (sources, outbox) = (sources.clone(), outbox.clone());
+                open.spawn(answer_one::<D>(sources, question, outbox, limit));
             }
             Some(Err(status)) => return End::Failed(status),
             None => return End::PeerGone,
@@ -96,14 +99,14 @@ async fn answer<D: Dialogue>(
 }
 
 async fn answer_one<D: Dialogue>(
-    proxies: Arc<dyn AskProxy>,
+    sources: Sources,
     question: D::Request,
     outbox: mpsc::Sender<D::Response>,
     limit: usize,
 ) {
     let at = Instant::now();
-    let (id, proxy, operation) = D::read(question);
-    let asked = tokio::time::timeout_at(at + PATIENCE, result(&*proxies, &proxy, operation));
+    let (id, question) = D::read(question);
+    let asked = tokio::time::timeout_at(at + PATIENCE, D::find(&sources, &question));
     // Later than this nobody waits for an answer.
     let Ok(result) = asked.await else { return };
     let mut response = D::answer(id.clone(), result);
@@ -114,16 +117,6 @@ async fn answer_one<D: Dialogue>(
     tokio::time::sleep_until(at + SETTLING).await;
     // The stream may have ended meanwhile.
     let _ = outbox.send(response).await;
-}
-
-async fn result(
-    proxies: &dyn AskProxy,
-    proxy: &Proxy,
-    operation: Operation,
-) -> Result<Bytes, String> {
-    let key = proxy.key()?;
-    let answer = proxies.ask(&key, operation).await;
-    answer.map_err(|error| error.to_string())
 }
 
 fn too_large(size: usize, limit: usize) -> String {

@@ -1,10 +1,11 @@
-//! The global's half of the questions about proxies.
+//! The global's half of the questions that it asks zones.
 //!
 //! A zone holds one stream for each kind of question. Whoever asks registers before the question
 //! leaves, waits a while, and is all that an answer which never comes costs. Answers that nobody
 //! waits for, or not any more, are passed over.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,8 @@ use uuid::Uuid;
 use super::door::Entered;
 use super::registry::StreamKind;
 use super::{Call, Server, ServerStream};
-use crate::admin::{Clusters, ConfigDumps, Dialogue, Proxy, Stats};
+use crate::admin::{Clusters, ConfigDumps, Dialogue, Proxy, Question, Stats};
+use crate::receipt::Receipts;
 use crate::stream::End;
 
 /// How long an answer may take. A zone gives its proxy 10 s.
@@ -33,14 +35,13 @@ const PATIENCE: Duration = Duration::from_secs(12);
 /// How many questions of a kind may wait for a zone at a time.
 const MOST_QUESTIONS: usize = 64;
 
-type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<Result<Bytes, String>>>>>;
+type Waiting<A> = Arc<Mutex<HashMap<String, oneshot::Sender<Result<A, String>>>>>;
 
 /// Where a zone is asked questions of one kind.
-#[derive(Debug)]
 struct Desk<D: Dialogue> {
     id: Uuid,
     outbox: mpsc::Sender<D::Request>,
-    waiting: Waiting,
+    waiting: Waiting<D::Answer>,
 }
 
 impl<D: Dialogue> Clone for Desk<D> {
@@ -54,8 +55,13 @@ impl<D: Dialogue> Clone for Desk<D> {
 }
 
 /// The zones that can be asked questions of one kind.
-#[derive(Debug)]
-struct Hall<D: Dialogue>(Mutex<BTreeMap<ZoneName, Desk<D>>>);
+pub(super) struct Hall<D: Dialogue>(Mutex<BTreeMap<ZoneName, Desk<D>>>);
+
+impl<D: Dialogue> fmt::Debug for Hall<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.lock().keys()).finish()
+    }
+}
 
 impl<D: Dialogue> Default for Hall<D> {
     fn default() -> Self {
@@ -69,16 +75,21 @@ pub(super) struct Halls {
     config_dumps: Hall<ConfigDumps>,
     stats: Hall<Stats>,
     clusters: Hall<Clusters>,
+    pub(super) receipts: Hall<Receipts>,
 }
 
 impl<D: Dialogue> Hall<D> {
+    /// Whether a zone can be asked.
+    pub(super) fn knows(&self, zone: &ZoneName) -> bool {
+        self.0.lock().contains_key(zone)
+    }
+
     /// Asks a zone, and waits for its answer.
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         zone: &ZoneName,
-        proxy: &Proxy,
-        operation: Operation,
-    ) -> Result<Bytes, AskError> {
+        question: &D::Question,
+    ) -> Result<D::Answer, AskError> {
         let desk = self.0.lock().get(zone).cloned();
         let desk = desk.ok_or_else(|| {
             AskError(format!(
@@ -87,7 +98,7 @@ impl<D: Dialogue> Hall<D> {
             ))
         })?;
         let id = Uuid::new_v4().to_string();
-        let Some(question) = D::ask(id.clone(), proxy, operation) else {
+        let Some(question) = D::ask(id.clone(), question) else {
             return Err(AskError("the question is of another kind".to_owned()));
         };
         let (tx, answer) = oneshot::channel();
@@ -119,12 +130,12 @@ impl<D: Dialogue> Hall<D> {
 }
 
 /// Takes a question back when nobody waits any more.
-struct Forget {
+struct Forget<A> {
     id: String,
-    waiting: Waiting,
+    waiting: Waiting<A>,
 }
 
-impl Drop for Forget {
+impl<A> Drop for Forget<A> {
     fn drop(&mut self) {
         self.waiting.lock().remove(&self.id);
     }
@@ -142,14 +153,18 @@ impl Server {
         operation: Operation,
     ) -> Result<Bytes, AskError> {
         let halls = &self.inner.halls;
+        let question = Question {
+            proxy: proxy.clone(),
+            operation,
+        };
         match operation {
-            Operation::ConfigDump { .. } => halls.config_dumps.ask(zone, proxy, operation).await,
-            Operation::Stats { .. } => halls.stats.ask(zone, proxy, operation).await,
-            Operation::Clusters { .. } => halls.clusters.ask(zone, proxy, operation).await,
+            Operation::ConfigDump { .. } => halls.config_dumps.ask(zone, &question).await,
+            Operation::Stats { .. } => halls.stats.ask(zone, &question).await,
+            Operation::Clusters { .. } => halls.clusters.ask(zone, &question).await,
         }
     }
 
-    async fn open_desk<D: Dialogue>(
+    pub(super) async fn open_desk<D: Dialogue>(
         &self,
         request: Request<Streaming<D::Response>>,
         kind: StreamKind,
@@ -162,7 +177,7 @@ impl Server {
         let desk = Desk::<D> {
             id: Uuid::new_v4(),
             outbox,
-            waiting: Waiting::default(),
+            waiting: Waiting::<D::Answer>::default(),
         };
         let (id, zone) = (desk.id, peer.zone.clone());
         let inner = Arc::clone(&self.inner);

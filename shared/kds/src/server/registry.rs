@@ -27,16 +27,19 @@ pub(crate) enum StreamKind {
     Stats,
     /// Questions for clusters.
     Clusters,
+    /// Questions where resources are.
+    Receipts,
 }
 
 impl StreamKind {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Down,
         Self::Up,
         Self::Link,
         Self::ConfigDumps,
         Self::Stats,
         Self::Clusters,
+        Self::Receipts,
     ];
 }
 

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
-use mesh_delta::{Event, Matcher, Policy, Response, Sender};
+use mesh_delta::{Event, Matcher, Name, Policy, Response, Sender, Version};
 use mesh_model::ZoneName;
 use mesh_proto::core::Node;
 use mesh_proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use mesh_proto::link;
 use mesh_store::SharedStore;
 use prost::Message as _;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tonic::Status;
 
@@ -25,6 +25,7 @@ use crate::peer::{Abilities, Naming, NodeInfo};
 use crate::precheck::Precheck;
 use crate::projection::{Projection, View, largest_item};
 use crate::pulse::Pulse;
+use crate::receipt::Standing;
 
 /// How many resources an increment for a stock peer holds at most.
 const MOST_IN_INCREMENT: usize = 1000;
@@ -57,6 +58,15 @@ pub(crate) enum Happened<'a> {
     Lacks(Vec<Lack>),
 }
 
+/// Asks where a version of a resource stands.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    pub(crate) kind: Kind,
+    pub(crate) name: Name,
+    pub(crate) version: Version,
+    pub(crate) reply: oneshot::Sender<Standing>,
+}
+
 /// A stream on which this side sends.
 pub(crate) struct Sending<'a> {
     /// The node id that every request must carry.
@@ -81,6 +91,8 @@ pub(crate) struct Sending<'a> {
     pub(crate) may_send: watch::Receiver<bool>,
     /// The connection, where the peer may be one of ours.
     pub(crate) pulse: Option<Arc<Pulse>>,
+    /// Asks where resources stand; nobody may.
+    pub(crate) probes: Option<mpsc::Receiver<Probe>>,
     /// Told of everything that happens.
     pub(crate) on_event: &'a mut (dyn FnMut(Happened<'_>) + Send),
 }
@@ -133,6 +145,34 @@ impl Peer {
             Some(precheck) => precheck.pass(&items),
             None => items,
         });
+    }
+
+    /// Where a version of a resource stands with the peer.
+    fn standing(&self, probe: &Probe) -> Standing {
+        let Probe {
+            kind,
+            name,
+            version,
+            ..
+        } = probe;
+        let left_out = self.precheck.iter().flat_map(Precheck::left_out);
+        let reason = left_out.filter(|(place, _)| place.0 == *kind && place.1 == *name);
+        if let Some((_, reason)) = reason.into_iter().next() {
+            return Standing::Lacks(reason.clone());
+        }
+        let offered = self.sender.offered();
+        let is_offered = offered.is_some_and(|o| o.items(*kind).contains_key(name));
+        if !is_offered {
+            return Standing::NotForZone;
+        }
+        if self.sender.held_version(*kind, name).as_ref() == Some(version) {
+            return Standing::Accepted;
+        }
+        let mut refused = self.sender.rejections();
+        match refused.find(|refused| refused.ty == *kind && refused.name == *name) {
+            Some(refused) => Standing::Lacks(refused.reason.to_string()),
+            None => Standing::UnderWay,
+        }
     }
 
     /// What the peer does not have of what there is for it, as far as that is somebody's verdict.
@@ -213,6 +253,11 @@ impl Sending<'_> {
                             permit.send(message);
                         }
                     });
+                }
+                Some(probe) = next(&mut self.probes) => {
+                    let standing = peer.standing(&probe);
+                    // Whoever asked may have left.
+                    let _ = probe.reply.send(standing);
                 }
                 () = at(deadline) => {}
                 () = at(overdue) => {
@@ -458,6 +503,14 @@ impl Sending<'_> {
     }
 }
 
+/// The next question where something stands; never without anybody who asks.
+async fn next(probes: &mut Option<mpsc::Receiver<Probe>>) -> Option<Probe> {
+    match probes {
+        Some(probes) => probes.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Resolves at `deadline`; never without one.
 async fn at(deadline: Option<Instant>) {
     match deadline {
@@ -538,6 +591,7 @@ mod tests {
             outbox,
             may_send: watch::Sender::new(true).subscribe(),
             pulse: None,
+            probes: None,
             on_event: &mut |happened| {
                 if let Happened::Rejected(_, text) = happened {
                     refusals.push(text.to_owned());

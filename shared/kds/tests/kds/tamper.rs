@@ -7,9 +7,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::{Stream, StreamExt as _};
 use mesh_proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
-use mesh_proto::link::Heartbeat;
 use mesh_proto::link::link_client::LinkClient;
 use mesh_proto::link::link_server::{Link, LinkServer};
+use mesh_proto::link::{Heartbeat, Receipt, ReceiptRequest};
 use mesh_proto::mesh::kds_sync_service_client::KdsSyncServiceClient;
 use mesh_proto::mesh::kds_sync_service_server::{KdsSyncService, KdsSyncServiceServer};
 use parking_lot::Mutex;
@@ -173,6 +173,17 @@ impl KdsSyncService for Tamper {
 
 #[async_trait]
 impl Link for Tamper {
+    type ReceiptsStream = Answers<ReceiptRequest>;
+
+    async fn receipts(
+        &self,
+        request: Request<Streaming<Receipt>>,
+    ) -> Result<Response<Self::ReceiptsStream>, Status> {
+        let mut client = LinkClient::new(self.global.clone());
+        let answers = client.receipts(onward(request, |m| m)).await?;
+        Ok(Response::new(answers.into_inner().boxed()))
+    }
+
     type HeartbeatsStream = Answers<Heartbeat>;
 
     async fn heartbeats(

@@ -12,6 +12,7 @@ mod goldens;
 mod listeners;
 mod named;
 mod proxies;
+mod receipts;
 mod refusals;
 mod restarts;
 mod steady;

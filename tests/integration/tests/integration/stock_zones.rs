@@ -176,6 +176,14 @@ async fn what_a_stock_zone_refuses_is_found_and_costs_no_other_resource() -> any
     })
     .await;
     assert_eq!(zone.holds(), ["a", "b", "c", "d"]);
+    let standing = async |name: &str| {
+        let path = format!("/meridian/receipts/meshes/default/meshgatewayroutes/{name}");
+        let receipt = global.api.get(&path).await?;
+        let zone = receipt["zones"][0].clone();
+        Ok::<_, anyhow::Error>((zone["state"].clone(), receipt["isLive"].clone()))
+    };
+    assert_eq!(standing("a").await?, (json!("accepted"), json!(true)));
+    assert_eq!(standing("bad").await?, (json!("refused"), json!(false)));
     // Nothing else waits for it, and it is not said again before it changes.
     let before = zone.heard;
     global.api.apply(&route("e")).await?;

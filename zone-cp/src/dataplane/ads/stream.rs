@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_delta::{Event, Policy, Rejected, Sender};
-use mesh_model::{ResourceType, Timestamp};
+use mesh_model::{ResourceName, ResourceType, Timestamp};
 use mesh_proto::mesh::Finding as ProtoFinding;
 use mesh_runtime::clock;
 use mesh_store::Change;
@@ -13,13 +13,14 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::Status;
 use uuid::Uuid;
-use zone_translate::{Admin, EnvoyType, Finding, Proxy, Translator};
+use zone_translate::{Admin, EnvoyType, Finding, HeldBack, Proxy, Translator};
 
 use super::dialect::{Dialect, Incoming};
 use super::node::Introduction;
 use super::sockets::Sockets;
 use super::trials::{Standing, Trials};
 use super::{Inner, Outbox, Requests, next, refusal, refuse};
+use crate::dataplane::live;
 use crate::dataplane::registration::Registration;
 use crate::inventory::insight::Counted;
 use crate::metrics::OpenStream as CountedStream;
@@ -48,6 +49,10 @@ pub(super) struct OpenStream<'a> {
     findings: Vec<Finding>,
     /// What Envoy refused last, so that the log has it once.
     refused: Vec<ProtoFinding>,
+    /// The routes that are held back, each with why.
+    held: Vec<(String, String)>,
+    /// Where is noted what the proxy has accepted.
+    live: live::Place,
     start: Instant,
     _counted: CountedStream,
 }
@@ -105,8 +110,10 @@ impl<'a> OpenStream<'a> {
                 introduction.version,
                 registration.has_brought(),
             ),
+            live: config.live.connected(registration.key()),
             registration,
             findings: Vec::new(),
+            held: Vec::new(),
             refused: Vec::new(),
             start: Instant::now(),
             _counted: config.metrics.stream(),
@@ -148,6 +155,24 @@ impl<'a> OpenStream<'a> {
                 () = at(expiry) => self.check_expiry()?,
             }
             self.send()?;
+            self.note_accepted();
+        }
+    }
+
+    /// Takes note of what Envoy goes without.
+    fn note_refused(&self) {
+        let refused = self.refused.iter().map(|finding| {
+            let called = live::called(&finding.r#type, &finding.name);
+            (called, finding.message.clone())
+        });
+        self.live
+            .refused(refused.chain(self.held.iter().cloned()).collect());
+    }
+
+    /// Takes note if Envoy has accepted all that followed from the last look at the store.
+    fn note_accepted(&self) {
+        if self.sender.is_synced() {
+            self.live.accepted(clock::now);
         }
     }
 
@@ -199,6 +224,7 @@ impl<'a> OpenStream<'a> {
         if self.translate(latest) | self.settle(latest) {
             self.report();
         }
+        self.live.looked(clock::now());
         Ok(())
     }
 
@@ -209,6 +235,11 @@ impl<'a> OpenStream<'a> {
         self.trials.before(&view, &self.translator);
         let book = &self.inner.config.refused_routes;
         let held = self.trials.held(book, &self.translator, latest);
+        let held_back: Vec<(String, String)> = held.iter().map(held_back).collect();
+        if held_back != self.held {
+            self.held = held_back;
+            self.note_refused();
+        }
         self.translator.hold_back(held);
         let Some(translation) = self.translator.update(&view) else {
             return false;
@@ -355,7 +386,19 @@ impl<'a> OpenStream<'a> {
             .collect();
         self.inner.config.insights.found(self.insight, findings);
         self.refused = refused;
+        self.note_refused();
     }
+}
+
+/// A route that is held back, and why.
+fn held_back((name, held): (&ResourceName, &HeldBack)) -> (String, String) {
+    let words = held.words.as_deref();
+    let why =
+        words.unwrap_or("Envoy refused a configuration with it, and it is being found out why");
+    (
+        live::called(ResourceType::MeshGatewayRoute.name(), name.as_str()),
+        why.to_owned(),
+    )
 }
 
 /// What became of the items of a type that are offered.

@@ -44,6 +44,7 @@ async fn zone(auth: ProxyAuth) -> Zone {
         instance_id: "cp".to_owned(),
         certificates: Arc::new(Certificates::unkept()),
         places: Arc::default(),
+        live: Arc::default(),
         authority: None,
         refused_routes: Arc::new(RefusedRoutes::unkept()),
         settings: Settings::default(),
