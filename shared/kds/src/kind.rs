@@ -107,7 +107,9 @@ mod tests {
         for (index, kind) in Kind::ALL.iter().enumerate() {
             assert_eq!(kind.index(), index);
         }
+        // The identity first, and a mesh before what lives in it.
         assert_eq!(Kind::ALL[0].resource_type(), ResourceType::Config);
+        assert_eq!(Kind::ALL[1].resource_type(), ResourceType::Mesh);
         let either: std::collections::BTreeSet<_> = Kind::down().chain(Kind::up()).collect();
         assert_eq!(either.len(), Kind::ALL.len());
     }

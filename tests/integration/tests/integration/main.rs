@@ -6,6 +6,7 @@
 )]
 
 mod all_types;
+mod conformance;
 mod durability;
 mod hostile_http;
 mod hostile_kds;
