@@ -5,6 +5,11 @@
 //! the global owned: a mesh with a builtin CA, a gateway `edge`, a route `first`; the zone had or
 //! got a Dataplane `echo-1` and in some a gateway Dataplane `gw-1`. Long configurations in nodes
 //! are shortened.
+//!
+//! `changes/` has the responses that came later on the same connection: in the zone a Dataplane, an
+//! ingress and an egress are made, on the global the route changes, a second route, a Timeout, a
+//! Secret and a second Mesh with its defaults are made, the second route goes; then the zone's first
+//! Dataplane. Of the recording with a 2.5 global and a 2.14 zone there are none.
 
 use std::collections::BTreeMap;
 
@@ -23,28 +28,46 @@ pub(crate) const UP: &str = "ZoneToGlobalSync";
 pub(crate) struct Recording {
     pub(crate) name: &'static str,
     lines: Vec<Value>,
+    /// What was said on the connection later: responses with changes.
+    changes: Vec<Value>,
 }
 
 /// All recordings.
 pub(crate) fn all() -> Vec<Recording> {
     let files = [
-        ("kuma-2.5", include_str!("../recorded/kds/kuma-2.5.jsonl")),
-        ("kuma-2.14", include_str!("../recorded/kds/kuma-2.14.jsonl")),
+        (
+            "kuma-2.5",
+            include_str!("../recorded/kds/kuma-2.5.jsonl"),
+            include_str!("../recorded/kds/changes/kuma-2.5.jsonl"),
+        ),
+        (
+            "kuma-2.14",
+            include_str!("../recorded/kds/kuma-2.14.jsonl"),
+            include_str!("../recorded/kds/changes/kuma-2.14.jsonl"),
+        ),
         (
             "global-2.14-zone-2.5",
             include_str!("../recorded/kds/global-2.14-zone-2.5.jsonl"),
+            include_str!("../recorded/kds/changes/global-2.14-zone-2.5.jsonl"),
         ),
         (
             "global-2.5-zone-2.14",
             include_str!("../recorded/kds/global-2.5-zone-2.14.jsonl"),
+            "",
         ),
     ];
-    let parse = |line| serde_json::from_str(line).unwrap();
+    let parse = |text: &str| {
+        let lines = text.lines();
+        lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
     files
         .into_iter()
-        .map(|(name, text)| Recording {
+        .map(|(name, opening, changes)| Recording {
             name,
-            lines: text.lines().map(parse).collect(),
+            lines: parse(opening),
+            changes: parse(changes),
         })
         .collect()
 }
@@ -83,12 +106,12 @@ impl Recording {
 
     /// What `who` said on a call, in order.
     pub(crate) fn said<M: Message + Default>(&self, method: &str, who: &str) -> Vec<M> {
-        self.lines
-            .iter()
-            .filter(|line| line["method"] == method && line["dir"] == who)
-            .filter_map(|line| line["b64"].as_str())
-            .map(|text| M::decode(&*BASE64_STANDARD.decode(text).unwrap()).unwrap())
-            .collect()
+        messages(&self.lines, method, who)
+    }
+
+    /// The responses with changes that `who` sent on a call after that, in order.
+    pub(crate) fn changes(&self, method: &str, who: &str) -> Vec<DeltaDiscoveryResponse> {
+        messages(&self.changes, method, who)
     }
 
     /// Requests with which `who` subscribed.
@@ -118,6 +141,15 @@ impl Recording {
         }
         first
     }
+}
+
+fn messages<M: Message + Default>(lines: &[Value], method: &str, who: &str) -> Vec<M> {
+    lines
+        .iter()
+        .filter(|line| line["method"] == method && line["dir"] == who)
+        .filter_map(|line| line["b64"].as_str())
+        .map(|text| M::decode(&*BASE64_STANDARD.decode(text).unwrap()).unwrap())
+        .collect()
 }
 
 /// A resource in a response, taken apart.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use mesh_harness::{Global, eventually};
+use mesh_model::hash_suffix::hashed_name;
 use mesh_model::{Key, MeshName, Resource, ResourceName, ResourceType, Spec, Timestamp, labels};
 use mesh_proto::discovery::DeltaDiscoveryResponse;
 use mesh_store::{Batch, SharedStore};
@@ -38,8 +39,14 @@ pub(crate) async fn plaintext_global_with(more: &[(&str, &str)]) -> anyhow::Resu
     Global::start_with(environment.collect()).await
 }
 
-/// Stores what a stock global owned when it sent these resources.
+/// Stores what a stock global owned when it sent this.
 async fn own(store: &SharedStore, ty: ResourceType, sent: &Sent) {
+    let batch = Batch::new().put(owned(ty, sent));
+    store.commit(batch).await.unwrap();
+}
+
+/// What a stock global owned when it sent this.
+fn owned(ty: ResourceType, sent: &Sent) -> Resource {
     let mut labels = sent.labels.clone();
     labels.remove(labels::ORIGIN);
     let name = labels.remove(labels::DISPLAY_NAME);
@@ -49,8 +56,7 @@ async fn own(store: &SharedStore, ty: ResourceType, sent: &Sent) {
     let key = Key::try_new(ty, mesh, ResourceName::parse(name).unwrap()).unwrap();
     let spec = Spec::parse(ty, Bytes::from(sent.spec.clone())).unwrap();
     let at = Timestamp::EPOCH;
-    let resource = Resource::new(key, labels, spec, at, at);
-    store.commit(Batch::new().put(resource)).await.unwrap();
+    Resource::new(key, labels, spec, at, at)
 }
 
 /// Waits for the first response of each type, answering each as the zone would.
@@ -165,6 +171,13 @@ async fn a_recorded_zone_gets_what_a_stock_global_sent() -> anyhow::Result<()> {
             compare(&recording, ty, &first[ty], &stock[ty]);
         }
 
+        let changes = follow_changes(&recording, &global, &mut call).await?;
+        eprintln!(
+            "{}, to the zone: {} types at first, {changes} changes: as stock said",
+            recording.name,
+            served.len()
+        );
+
         // A change reaches it.
         let sent = resources(&first["MeshGatewayRoute"]);
         let mut changed = sent.values().next().expect("a route").clone();
@@ -177,6 +190,50 @@ async fn a_recorded_zone_gets_what_a_stock_global_sent() -> anyhow::Result<()> {
         drop(global);
     }
     Ok(())
+}
+
+/// Makes each recorded change in our store, and expects to hear of it what stock said; how many
+/// there were.
+async fn follow_changes(
+    recording: &Recording,
+    global: &Global,
+    call: &mut crate::support::Down,
+) -> anyhow::Result<usize> {
+    let mut count = 0;
+    for stock in recording.changes(DOWN, "global") {
+        let ty: ResourceType = stock.type_url.parse()?;
+        // What services there are is counted by each global itself.
+        if ty == ResourceType::ServiceInsight {
+            continue;
+        }
+        // What stock saw within a second came at once.
+        let mut batch = Batch::new();
+        for sent in resources(&stock).values() {
+            batch = batch.put(owned(ty, sent));
+        }
+        for removed in &stock.removed_resources {
+            let snapshot = global.store().snapshot();
+            let named = snapshot.list(ty).find(|resource| {
+                let (name, mesh) = (resource.key().name().as_str(), resource.key().mesh_str());
+                let hashed = hashed_name(mesh, name, &[]);
+                *removed == format!("{name}.{mesh}") || *removed == format!("{hashed}.{mesh}")
+            });
+            let key = named.expect("what is removed was there").key().clone();
+            batch = batch.delete(key);
+        }
+        global.store().commit(batch).await?;
+        let ours = loop {
+            let response = call.hear().await?.expect("the stream goes on");
+            call.say(ack(ZONE, &response)).await;
+            if response.type_url != "ServiceInsight" {
+                break response;
+            }
+        };
+        assert_eq!(ours.type_url, stock.type_url, "{}", recording.name);
+        compare(recording, &stock.type_url, &ours, &stock);
+        count += 1;
+    }
+    Ok(count)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,7 +271,10 @@ async fn our_global_takes_what_a_recorded_zone_reports() -> anyhow::Result<()> {
 
         // The zone's reports, first and later ones, are ACKed in the stock form.
         let stock_ack = shape(&recording.ack(UP, "global"));
-        let reports: Vec<DeltaDiscoveryResponse> = recording.said(UP, "zone");
+        let mut reports: Vec<DeltaDiscoveryResponse> = recording.said(UP, "zone");
+        let opening = reports.len();
+        reports.extend(recording.changes(UP, "zone"));
+        let changes = reports.len() - opening;
         let mut expected = BTreeSet::new();
         for report in reports.into_iter().filter(|r| asked.contains(&r.type_url)) {
             for sent in resources(&report).into_values() {
@@ -227,6 +287,15 @@ async fn our_global_takes_what_a_recorded_zone_reports() -> anyhow::Result<()> {
                     mesh => format!("{mesh}/{name}"),
                 };
                 expected.insert(format!("{} {place}", report.type_url));
+            }
+            for removed in &report.removed_resources {
+                let (name, mesh) = removed.rsplit_once('.').expect("a dot");
+                let name = match recording.is_zone_new() {
+                    true => name.to_owned(),
+                    false => format!("{ZONE}.{name}"),
+                };
+                let gone = expected.remove(&format!("{} {mesh}/{name}", report.type_url));
+                assert!(gone, "{what}: {removed}");
             }
             call.say(report.clone()).await;
             let ack = call.hear().await?.expect("an answer");
@@ -244,19 +313,26 @@ async fn our_global_takes_what_a_recorded_zone_reports() -> anyhow::Result<()> {
             // A zone of 2.14 makes generators of host names for itself.
             let is_its_own = match resource.key().ty() {
                 ResourceType::HostnameGenerator => display.starts_with("local-"),
+                ResourceType::ZoneIngress | ResourceType::ZoneEgress => true,
                 _ => ["echo-1", "gw-1"].contains(&display),
             };
             assert!(is_its_own, "{what}: {display}");
         }
         assert_eq!(stored, expected, "{what}");
-        if expected.is_empty() {
+        eprintln!(
+            "{what}, from the zone: {} types asked for, {opening} responses at first, {changes} \
+             changes: {} resources stored",
+            asked.len(),
+            stored.len()
+        );
+        if !stored.iter().any(|key| key.starts_with("Dataplane ")) {
             continue;
         }
 
         // It shows in the API as what it is called in its zone.
         eventually("the dataplane in the API", async || {
             let list = global.api.get("/meshes/default/dataplanes").await?;
-            anyhow::ensure!(list.to_string().contains("echo-1"), "{list:#}");
+            anyhow::ensure!(list["total"] != 0, "{list:#}");
             Ok(())
         })
         .await;

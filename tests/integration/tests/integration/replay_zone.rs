@@ -28,6 +28,8 @@ struct Heard {
     metadata: Mutex<BTreeMap<&'static str, Vec<(String, String)>>>,
     requests: Mutex<Vec<DeltaDiscoveryRequest>>,
     responses: Mutex<Vec<DeltaDiscoveryResponse>>,
+    /// Where more can be said to the zone.
+    say: Mutex<Option<mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -64,6 +66,7 @@ impl KdsSyncService for Scripted {
         let mut inbound = request.into_inner();
         let this = self.clone();
         let (tx, rx) = mpsc::channel(64);
+        *self.heard.say.lock().await = Some(tx.clone());
         tokio::spawn(async move {
             let responses = this.recording.first_responses(DOWN, "global");
             while let Ok(Some(request)) = inbound.message().await {
@@ -162,6 +165,11 @@ async fn our_zone_speaks_with_recorded_globals_as_stock_zones_do() -> anyhow::Re
         takes_what_the_global_owns(&recording, &global, &zone).await?;
         asks_as_a_stock_zone(&recording, &global).await;
         reports_as_a_stock_zone(&recording, &global, &zone).await?;
+        let changes = follows_changes(&recording, &global, &zone).await?;
+        eprintln!(
+            "{}, from the global: {changes} changes taken as they were said",
+            recording.name
+        );
         drop(zone.stop().await?);
     }
     Ok(())
@@ -224,6 +232,60 @@ async fn takes_what_the_global_owns(
     })
     .await;
     Ok(())
+}
+
+/// Says each recorded change, and looks for it in the zone's store; how many there were.
+async fn follows_changes(
+    recording: &Recording,
+    global: &ScriptedGlobal,
+    zone: &Zone,
+) -> anyhow::Result<usize> {
+    let what = recording.name;
+    let mut count = 0;
+    for change in recording.changes(DOWN, "global") {
+        let ty: ResourceType = change.type_url.parse()?;
+        let say = global.heard.say.lock().await.clone();
+        say.expect("the zone asked")
+            .send(Ok(change.clone()))
+            .await?;
+        eventually(
+            &format!("{what}: the ACK of {}", change.nonce),
+            async || {
+                let requests = global.heard.requests.lock().await;
+                let answer = requests
+                    .iter()
+                    .find(|r| r.type_url == change.type_url && r.response_nonce == change.nonce);
+                let answer = answer.ok_or_else(|| anyhow::anyhow!("no answer"))?;
+                anyhow::ensure!(answer.error_detail.is_none(), "{answer:?}");
+                Ok(())
+            },
+        )
+        .await;
+        // The answer comes when it is stored.
+        let snapshot = zone.store.snapshot();
+        let stored: BTreeMap<String, _> = snapshot
+            .list(ty)
+            .map(|r| (format!("{}.{}", r.key().name(), r.key().mesh_str()), r))
+            .collect();
+        for (name, sent) in resources(&change) {
+            let stored = stored
+                .get(&name)
+                .unwrap_or_else(|| panic!("{what}: {ty} {name}"));
+            assert_eq!(stored.spec().bytes(), &sent.spec, "{what}: {ty} {name}");
+            for (label, value) in &sent.labels {
+                assert_eq!(
+                    stored.label(label),
+                    Some(value.as_str()),
+                    "{what}: {ty} {name}"
+                );
+            }
+        }
+        for removed in &change.removed_resources {
+            assert!(!stored.contains_key(removed), "{what}: {ty} {removed}");
+        }
+        count += 1;
+    }
+    Ok(count)
 }
 
 async fn asks_as_a_stock_zone(recording: &Recording, global: &ScriptedGlobal) {
