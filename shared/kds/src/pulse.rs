@@ -335,6 +335,13 @@ impl Pulse {
         state.holds = holds;
     }
 
+    /// This end's store does not hold any more what it answered for: somebody else changed it.
+    pub(crate) fn holds_other(&self, kind: Kind, name: &str) {
+        let what = format!("{name} was changed in the store of its receiver");
+        let mut state = self.state.lock();
+        self.diverge(&mut state, self.receives, &what, &[kind]);
+    }
+
     /// What is to be said now.
     pub(crate) fn heartbeat(&self) -> link::Heartbeat {
         let mut state = self.state.lock();
@@ -377,7 +384,8 @@ impl Pulse {
                     state.read_then = Some((then, read));
                 }
                 Some((_, read)) if claimed < read => {
-                    self.diverge(&mut state, "it did not give answers that arrived", &[]);
+                    let what = "it did not give answers that arrived";
+                    self.diverge(&mut state, self.sends, what, &[]);
                 }
                 _ => state.read_then = Some((now, state.read)),
             }
@@ -422,18 +430,19 @@ impl Pulse {
         };
         let kinds: Vec<Kind> = should_hold.keys().copied().filter(differs).collect();
         state.is_suspect = false;
-        self.diverge(state, "it does not hold what it answered for", &kinds);
+        let what = "it does not hold what it answered for";
+        self.diverge(state, self.sends, what, &kinds);
     }
 
     /// Reports a difference, once per connection, and has it repaired unless that was tried just
     /// now.
-    fn diverge(&self, state: &mut State, what: &str, kinds: &[Kind]) {
+    fn diverge(&self, state: &mut State, direction: &'static str, what: &str, kinds: &[Kind]) {
         let types: Vec<String> = kinds.iter().map(ToString::to_string).collect();
         let types = types.join(", ");
-        let (zone, direction) = (&self.zone, self.sends);
+        let zone = &self.zone;
         let is_repaired = self.repairs.lock().allow(Instant::now());
         if !std::mem::replace(&mut state.is_reported, true) {
-            self.metrics.differs(&self.zone, self.sends, kinds);
+            self.metrics.differs(&self.zone, direction, kinds);
             let mut repairs = self.repairs.lock();
             repairs.found += 1;
             repairs.what = format!("{direction}: {what} ({types})");

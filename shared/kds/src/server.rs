@@ -25,6 +25,7 @@ use mesh_runtime::clock;
 use mesh_runtime::shutdown::Shutdown;
 use mesh_store::SharedStore;
 use parking_lot::Mutex;
+use prost::Message as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::TaskTracker;
@@ -139,6 +140,8 @@ impl Inner {
     }
 }
 
+/// The largest heartbeat: a digest for each of many types.
+const LARGEST_HEARTBEAT: usize = 64 << 10;
 /// The largest message of a link: where some thousand proxies stand.
 const LARGEST_LINK: usize = 2 << 20;
 /// How many questions where resources stand may wait for a stream.
@@ -559,6 +562,11 @@ impl Link for Server {
             async move {
                 loop {
                     match inbound.message().await {
+                        Ok(Some(heartbeat)) if heartbeat.encoded_len() > LARGEST_HEARTBEAT => {
+                            return End::Failed(Status::out_of_range(format!(
+                                "a heartbeat has more than {LARGEST_HEARTBEAT} bytes"
+                            )));
+                        }
                         Ok(Some(heartbeat)) => pulse.hear(heartbeat),
                         Ok(None) => return End::PeerGone,
                         Err(status) => return End::Failed(status),

@@ -1,5 +1,7 @@
 //! A `Receiver` over a stream: what a peer owns, into this control plane's store.
 
+mod audit;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tonic::Status;
 
+use self::audit::Audit;
 use super::{CHUNK, End, Outbox};
 use crate::convert::{self, Nacks};
 use crate::intake::{Delivery, Intake, Refused};
@@ -38,6 +41,8 @@ const LARGEST_RESPONSES: usize = 256 << 20;
 const BREATH: usize = 256;
 /// What a peer may ask about in any case.
 const FEW: usize = 1000;
+/// How often is looked whether the store still holds what was taken.
+const AUDIT: Duration = Duration::from_secs(2);
 /// How often a response is planned anew because another writer was faster.
 const MOST_TRIES: u32 = 16;
 
@@ -149,16 +154,24 @@ impl<G: Gate> Receiving<'_, G> {
         inbound: &mut (impl Stream<Item = Result<DeltaDiscoveryResponse, Status>> + Unpin),
     ) -> Result<std::convert::Infallible, End> {
         let mut receiver = Receiver::new();
+        // What this finds to be held is compared with the peer; what changes later is not.
+        let mut audit = Audit::new(self.store.snapshot());
         self.subscribe(&mut receiver).await?;
         let mut held: Vec<Held> = Vec::new();
         let mut snapshots = self.store.watch();
         let mut repeat = tokio::time::interval(REPEAT);
         repeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut audits = tokio::time::interval(AUDIT);
+        audits.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let response = tokio::select! {
                 response = inbound.next() => response.ok_or(End::PeerGone)?.map_err(End::Failed)?,
                 _ = snapshots.changed(), if !self.memory.occupied.is_empty() => {
                     self.look_for_room(&snapshots.borrow_and_update())?;
+                    continue;
+                }
+                _ = audits.tick(), if self.is_audited() => {
+                    self.audit(&mut audit, &receiver);
                     continue;
                 }
                 _ = repeat.tick(), if self.is_stock_peer.load(Ordering::Relaxed) => {
@@ -421,6 +434,22 @@ impl<G: Gate> Receiving<'_, G> {
             response_nonce: response.nonce.clone(),
             ..DeltaDiscoveryRequest::default()
         })
+    }
+
+    /// Whether what is stored is what was sent, bit for bit, as long as nobody else writes.
+    fn is_audited(&self) -> bool {
+        let is_global = matches!(self.intake, Intake::FromGlobal { .. });
+        // Those of ours list rejections.
+        is_global && self.pulse.is_some() && self.lists_rejections.load(Ordering::Relaxed)
+    }
+
+    /// Reports what somebody else changed of what was taken from the peer.
+    fn audit(&self, audit: &mut Audit, receiver: &Receiver<Kind>) {
+        let is_answered = |kind| self.memory.answered.contains(&kind);
+        let other = audit.look(&self.store.snapshot(), &self.intake, receiver, is_answered);
+        if let (Some(pulse), Some((kind, name))) = (&self.pulse, other) {
+            pulse.holds_other(kind, &name);
+        }
     }
 
     /// Says the last answers once more. A stock global shares what it has to say between the

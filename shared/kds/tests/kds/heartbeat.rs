@@ -69,6 +69,54 @@ async fn a_removal_that_was_lost_on_the_way_is_found_and_repaired() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_changes_in_a_zones_store_is_found_and_repaired() {
+    let global = Global::start().await;
+    for name in ["changed", "gone", "kept"] {
+        global.put(resource(ResourceType::MeshGateway, name)).await;
+    }
+    let zone = Zone::start("east", global.address);
+    let gateways = |s: &mesh_store::Snapshot| -> Vec<_> {
+        let all = s.list(ResourceType::MeshGateway);
+        all.map(|r| (r.key().clone(), r.version())).collect()
+    };
+    eventually(&zone.store, "all gateways", |s| gateways(s).len() == 3).await;
+    // The other direction is in use, too: what the zone itself writes is no difference.
+    zone.store
+        .commit(Batch::new().put(resource(ResourceType::Dataplane, "own")))
+        .await
+        .unwrap();
+    let before = gateways(&zone.store.snapshot());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let differences = || zone.client.link().map_or(0, |link| link.differences);
+    assert_eq!(differences(), 0, "nobody changed anything");
+
+    let named = |name: &str| {
+        let snapshot = zone.store.snapshot();
+        let mut all = snapshot.list(ResourceType::MeshGateway);
+        let found = all.find(|r| r.display_name() == name);
+        mesh_model::Resource::clone(found.unwrap())
+    };
+    let mut labels = std::collections::BTreeMap::clone(named("changed").labels());
+    labels.insert("note".to_owned(), "by somebody else".to_owned());
+    let changed = named("changed");
+    let changed = mesh_model::Resource::new(
+        changed.key().clone(),
+        labels,
+        changed.spec().clone(),
+        changed.created(),
+        changed.modified(),
+    );
+    let batch = Batch::new()
+        .delete(named("gone").key().clone())
+        .put(changed);
+    zone.store.commit(batch).await.unwrap();
+    let since = Instant::now();
+    eventually(&zone.store, "all as it was", |s| gateways(s) == before).await;
+    assert!(since.elapsed() < FOUND_WITHIN, "{:?}", since.elapsed());
+    until("the difference is told", || differences() == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_report_that_was_changed_on_the_way_is_found_and_repaired() {
     let global = Global::start().await;
     let tamper = Tamper::start(global.address).await;
