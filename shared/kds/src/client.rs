@@ -4,6 +4,7 @@
 //! another one changes nothing but the state that is reported.
 
 mod admin;
+mod beat;
 mod connect;
 mod file;
 mod gate;
@@ -17,11 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt as _};
 use mesh_delta::Resume;
 use mesh_model::ZoneName;
-use mesh_proto::link::Heartbeat;
-use mesh_proto::link::link_client::LinkClient;
 use mesh_proto::mesh::ZoneHealthCheckRequest;
 use mesh_proto::mesh::global_kds_service_client::GlobalKdsServiceClient;
 use mesh_proto::mesh::kds_sync_service_client::KdsSyncServiceClient;
@@ -31,9 +29,8 @@ use mesh_runtime::shutdown::Shutdown;
 use mesh_store::{Batch, SharedStore};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::task::AbortOnDropHandle;
 use tonic::codec::CompressionEncoding;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
@@ -57,7 +54,7 @@ use crate::pulse::{self, LinkStatus, Pulse, Repairs};
 use crate::receipt::{Book, Proxies};
 use crate::stream::receive::{Applied, Memory, Receiving};
 use crate::stream::send::{self, Sending};
-use crate::stream::{CHANNEL, End, Outbox as _};
+use crate::stream::{CHANNEL, End};
 
 /// The largest message that is taken from a global. The limit of stock control planes would cut
 /// off a zone for ever once one type of resources outgrows it; ours are told this one.
@@ -69,9 +66,6 @@ const GOOD_CONNECTION: Duration = Duration::from_secs(5);
 
 /// How long a global has to say who it is before it is taken for a stock one.
 const RECOGNITION: Duration = Duration::from_secs(1);
-
-/// How many heartbeats are said in answer to questions between two that are due.
-const MOST_EXTRA: u32 = 3;
 
 /// How many different troubles in a row are worth a line.
 const MOST_TOLD: usize = 32;
@@ -526,33 +520,6 @@ impl Client {
         sending.run(Box::pin(responses(call))).await
     }
 
-    /// Heartbeats, with a global of ours. They have a task of their own: whatever the streams are
-    /// busy with, this zone lives.
-    async fn beat(&self, channel: Channel, session: &Session) -> Result<Infallible, End> {
-        // A global that has much to do says late who it is, and expects heartbeats all the same.
-        let mut global = session.global.subscribe();
-        let is_known = |global: &Option<Global>| global.is_some_and(|g| g.abilities.heartbeat);
-        if global.wait_for(is_known).await.is_err() {
-            return std::future::pending().await;
-        }
-        let _open = self.config.metrics.stream("link");
-        *self.pulse.lock() = Arc::downgrade(&session.pulse);
-        let (tx, rx) = mpsc::channel(CHANNEL);
-        let mut client = LinkClient::new(channel);
-        let request = self.call(session, ReceiverStream::new(rx));
-        let pulse = Arc::clone(&session.pulse);
-        // The introduction was a word, though not on these calls.
-        pulse.is_alive();
-        let task = tokio::spawn(async move {
-            let mut heard = Box::pin(responses(client.heartbeats(request)));
-            heartbeats(&pulse, &mut heard, &tx).await
-        });
-        match AbortOnDropHandle::new(task).await {
-            Ok(end) => Err(end),
-            Err(error) => Err(End::Failed(tonic::Status::internal(error.to_string()))),
-        }
-    }
-
     /// `HealthCheck`: once at the start, then at the interval that the global asks for.
     async fn health(&self, channel: Channel, session: &Session) -> Result<Infallible, End> {
         let mut client =
@@ -574,41 +541,6 @@ impl Client {
                 Err(status) => return Err(End::Failed(status)),
             };
             tokio::time::sleep(wait).await;
-        }
-    }
-}
-
-/// Says heartbeats and takes in those of the global, until there is reason to connect anew.
-async fn heartbeats(
-    pulse: &Pulse,
-    heard: &mut (impl Stream<Item = Result<Heartbeat, tonic::Status>> + Unpin),
-    outbox: &mpsc::Sender<Heartbeat>,
-) -> End {
-    let mut tick = tokio::time::interval(pulse::INTERVAL);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // A question is answered at once, and a few of them between two heartbeats.
-    let mut extra = MOST_EXTRA;
-    let mut silence = std::pin::pin!(pulse.silence());
-    loop {
-        let speaks = tokio::select! {
-            _ = tick.tick() => {
-                extra = MOST_EXTRA;
-                true
-            }
-            heartbeat = heard.next() => match heartbeat {
-                Some(Ok(heartbeat)) => {
-                    let is_asked = pulse.hear(heartbeat) && extra > 0;
-                    extra -= u32::from(is_asked);
-                    is_asked
-                }
-                Some(Err(status)) => return End::Failed(status),
-                None => return End::PeerGone,
-            },
-            () = &mut silence => return End::Silent,
-            what = pulse.divergence() => return End::Diverged(what),
-        };
-        if speaks && let Err(end) = outbox.put(pulse.heartbeat()) {
-            return end;
         }
     }
 }

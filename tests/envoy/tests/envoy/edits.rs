@@ -1,9 +1,11 @@
 //! Edits under load (`MERIDIAN_EDITS` for more of them), and edits that Envoy refuses.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context as _;
 use mesh_harness::{Backend, Load};
 use mesh_model::json::parse_document;
-use mesh_model::{Key, MeshName, Resource, ResourceName, Timestamp, labels};
+use mesh_model::{Key, MeshName, Resource, ResourceName, Timestamp};
 use mesh_store::Batch;
 use serde_json::{Value, json};
 
@@ -48,13 +50,13 @@ async fn a_pattern_larger_than_envoy_compiles_hurts_only_itself() -> anyhow::Res
     Ok(())
 }
 
-/// As a zone stores what a global owns.
+/// As a zone may have it in its store without a global: what is labelled as the global's and was not
+/// sent by it is taken away again.
 pub(crate) fn resource(document: &Value) -> anyhow::Result<Resource> {
     let parsed = parse_document(document)?;
     let mesh = parsed.mesh.as_deref().map(MeshName::parse).transpose()?;
     let key = Key::try_new(parsed.ty, mesh, ResourceName::parse(&parsed.name)?);
-    let labels = [(labels::ORIGIN.to_owned(), labels::ORIGIN_GLOBAL.to_owned())];
     let at = Timestamp::EPOCH;
     let key = key.context("the mesh fits the type")?;
-    Ok(Resource::new(key, labels.into(), parsed.spec, at, at))
+    Ok(Resource::new(key, BTreeMap::new(), parsed.spec, at, at))
 }
