@@ -206,7 +206,7 @@ impl Server {
             direction,
             seat,
             pass,
-            pulse: None,
+            pulse: self.pulse(&peer),
         };
         let said = self.spawn(call, said, run, move || {
             let mut desks = hall(&inner.halls).0.lock();
