@@ -6,12 +6,13 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// The path of one of our binaries, beside the test that runs.
 ///
@@ -83,6 +84,23 @@ impl Process {
     /// What it wrote to standard error so far.
     pub async fn log(&self) -> String {
         self.log.lock().await.join("\n")
+    }
+
+    /// Waits, 10 seconds at most, until it has written this to standard error: what it answers can
+    /// be here before what it wrote.
+    ///
+    /// # Errors
+    /// What it wrote instead.
+    pub async fn logs(&self, text: &str) -> anyhow::Result<()> {
+        let is_there = async {
+            while !self.log().await.contains(text) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if timeout(Duration::from_secs(10), is_there).await.is_err() {
+            bail!("it did not write {text:?}, but:\n{}", self.log().await);
+        }
+        Ok(())
     }
 
     /// Its process id, while it runs.

@@ -7,6 +7,7 @@ use mesh_delta::Name;
 use mesh_model::tags::{self, Tags};
 use mesh_proto::mesh::mesh_gateway_route::Backend;
 
+use crate::claims::Claims;
 use crate::cluster::{self, Kind, Use, Uses};
 use crate::plan::{HostListener, Port, Protocol};
 use crate::policy::Policies;
@@ -25,11 +26,17 @@ pub(crate) struct Context<'a> {
     /// What the names of its clusters are told apart by, see [`cluster::name`].
     pub(crate) distinction: &'static str,
     pub(crate) policies: Policies,
+    claims: &'a Claims,
 }
 
 impl<'a> Context<'a> {
     /// For routes on a listener of a port.
-    pub(crate) fn new(port: &Port, listener: &'a HostListener, policies: Policies) -> Self {
+    pub(crate) fn new(
+        port: &Port,
+        listener: &'a HostListener,
+        policies: Policies,
+        claims: &'a Claims,
+    ) -> Self {
         let distinction = if listener.shares_tags_with_http {
             "tcp"
         } else {
@@ -46,6 +53,7 @@ impl<'a> Context<'a> {
             },
             distinction,
             policies,
+            claims,
         }
     }
 }
@@ -53,7 +61,7 @@ impl<'a> Context<'a> {
 /// What is wrong with a backend that [`destination`] has no name for.
 pub(crate) const NO_SERVICE: &str = "the destination names no kuma.io/service; it is left out";
 
-/// The cluster of a backend, noted in `clusters`.
+/// The cluster of a backend, noted in `clusters` unless it is [`cluster::UNRESOLVED`].
 pub(crate) fn destination(
     backend: &Backend,
     context: &Context<'_>,
@@ -63,15 +71,20 @@ pub(crate) fn destination(
     if service.is_empty() {
         return None;
     }
-    let name = cluster::name(
+    let usual = cluster::name(
         &backend.destination,
         context.listener_tags,
         context.distinction,
     );
-    clusters.entry(Arc::clone(&name)).or_insert_with(|| Use {
+    if &*usual == cluster::UNRESOLVED {
+        return Some(usual);
+    }
+    let of = Use {
         destination: backend.destination.clone(),
         listener_tags: Arc::clone(context.listener_tags),
         kind: context.kind,
-    });
+    };
+    let name = context.claims.name(&usual, &of);
+    clusters.note(usual, of);
     Some(name)
 }

@@ -21,7 +21,7 @@ pub(crate) const UNRESOLVED: &str = "kuma.io/unresolved-backend";
 pub(crate) const BUFFER_LIMIT: u32 = 32 * 1024;
 
 /// What a cluster is for: a destination, as routes on some listeners use it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Use {
     pub(crate) destination: Tags,
     /// The tags of the listeners; policies may make a difference for them.
@@ -29,8 +29,33 @@ pub(crate) struct Use {
     pub(crate) kind: Kind,
 }
 
-/// The uses of clusters, by the clusters' names.
-pub(crate) type Uses = BTreeMap<Name, Use>;
+/// The uses of clusters, by the names that Kuma gives these; several where destinations ask for
+/// one name.
+#[derive(Debug, Default)]
+pub(crate) struct Uses(BTreeMap<Name, Vec<Use>>);
+
+impl Uses {
+    /// Takes note of a use, once.
+    pub(crate) fn note(&mut self, usual: Name, of: Use) {
+        let all = self.0.entry(usual).or_default();
+        if !all.contains(&of) {
+            all.push(of);
+        }
+    }
+
+    /// Takes note of others.
+    pub(crate) fn extend(&mut self, others: Self) {
+        for (usual, of) in others.into_all() {
+            self.note(usual, of);
+        }
+    }
+
+    /// Each with the name that Kuma gives its cluster.
+    pub(crate) fn into_all(self) -> impl Iterator<Item = (Name, Use)> {
+        let all = self.0.into_iter();
+        all.flat_map(|(usual, uses)| uses.into_iter().map(move |of| (Arc::clone(&usual), of)))
+    }
+}
 
 /// Which kind of routes sends to a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +126,33 @@ pub(crate) fn name(destination: &Tags, listener_tags: &Tags, distinction: &str) 
         hasher.update(text);
     }
     hasher.update(distinction);
+    join(service, hasher)
+}
+
+/// The name of a cluster whose [`name`] others ask for too. It looks like that one, and no tags
+/// run together in it.
+pub(crate) fn own_name(of: &Use) -> Name {
+    let mut hasher = Sha256::new();
+    let mut update = |text: &str| {
+        hasher.update(text.len().to_le_bytes());
+        hasher.update(text);
+    };
+    update(match of.kind {
+        Kind::Http => "http",
+        Kind::Tcp => "tcp",
+    });
+    for tags in [&of.destination, &*of.listener_tags] {
+        update(&tags.len().to_string());
+        for (key, value) in tags {
+            update(key);
+            update(value);
+        }
+    }
+    let service = of.destination.get(tags::SERVICE).map_or("", String::as_str);
+    join(service, hasher)
+}
+
+fn join(service: &str, hasher: Sha256) -> Name {
     let mut name = String::with_capacity(service.len() + 17);
     name.push_str(service);
     name.push('-');

@@ -11,6 +11,7 @@ use mesh_delta::Name;
 use mesh_model::ResourceName;
 use mesh_model::tags;
 
+use crate::claims::Claims;
 use crate::cluster::{self, Protocol, Use};
 use crate::endpoint;
 use crate::external::{self, Site};
@@ -21,12 +22,29 @@ use crate::view::MeshView;
 #[derive(Debug, Default)]
 pub(crate) struct Clusters {
     site: Site,
+    claims: Claims,
     clusters: BTreeMap<Name, Used>,
     services: BTreeMap<Arc<str>, Service>,
     /// Names whose cluster or endpoints may differ from what was taken last.
     changed: BTreeSet<Name>,
     /// Endpoints that cannot be offered, by service.
     findings: BTreeMap<Arc<str>, Vec<Finding>>,
+}
+
+/// A cluster that a route was given.
+#[derive(Debug)]
+pub(crate) struct Acquired {
+    pub(crate) name: Name,
+    /// The name that it asked for.
+    usual: Name,
+    of: Arc<Use>,
+}
+
+impl Acquired {
+    /// Whether it asked for one of these names.
+    pub(crate) fn claims_any(&self, names: &BTreeSet<Name>) -> bool {
+        names.contains(&self.usual)
+    }
 }
 
 /// The resources of a cluster.
@@ -47,7 +65,7 @@ impl fmt::Debug for Encoded {
 #[derive(Debug)]
 struct Used {
     count: usize,
-    for_what: Use,
+    for_what: Arc<Use>,
     encoded: Encoded,
 }
 
@@ -71,30 +89,51 @@ impl Clusters {
         &self.site
     }
 
-    /// Takes note of a route and port that name a cluster.
-    pub(crate) fn acquire(&mut self, name: &Name, for_what: Use, view: &MeshView) {
+    /// Who asks for which name.
+    pub(crate) fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// Decides which names are contested, once the routes of a view are in; those for which that may
+    /// have changed. The routes that claim one of them have to release all clusters, then acquire
+    /// them again.
+    pub(crate) fn settle(&mut self) -> BTreeSet<Name> {
+        self.claims.settle()
+    }
+
+    /// Takes note of a route and listener that use a cluster.
+    pub(crate) fn acquire(&mut self, usual: Name, of: Use, view: &MeshView) -> Acquired {
+        let name = self.claims.name(&usual, &of);
+        let of = self.claims.add(&usual, of);
+        self.count(&name, &of, view);
+        Acquired { name, usual, of }
+    }
+
+    fn count(&mut self, name: &Name, for_what: &Arc<Use>, view: &MeshView) {
         if let Some(used) = self.clusters.get_mut(name) {
             used.count += 1;
             return;
         }
-        let service: Arc<str> = Arc::from(service_of(&for_what));
+        let service: Arc<str> = Arc::from(service_of(for_what));
         let entry = self.services.entry(Arc::clone(&service)).or_default();
         entry.clusters.insert(Arc::clone(name));
         self.check(&service, view);
-        let encoded = encode(name, &for_what, view, &self.site);
+        let encoded = encode(name, for_what, view, &self.site);
         self.changed.insert(Arc::clone(name));
         self.clusters.insert(
             Arc::clone(name),
             Used {
                 count: 1,
-                for_what,
+                for_what: Arc::clone(for_what),
                 encoded,
             },
         );
     }
 
     /// Takes note that one of them is gone.
-    pub(crate) fn release(&mut self, name: &Name) {
+    pub(crate) fn release(&mut self, acquired: &Acquired) {
+        let Acquired { name, usual, of } = acquired;
+        self.claims.remove(usual, of);
         let Some(used) = self.clusters.get_mut(name) else {
             return;
         };

@@ -13,6 +13,7 @@ mod admin;
 mod assemble;
 mod backend;
 mod certificate;
+mod claims;
 mod cluster;
 mod clusters;
 mod endpoint;

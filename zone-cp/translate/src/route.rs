@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use mesh_delta::Name;
-use mesh_model::tags;
+use mesh_model::tags::{self, Tags};
 use mesh_proto::mesh::MeshGatewayRoute;
 use mesh_proto::mesh::mesh_gateway_route::conf;
 use mesh_proto::mesh::mesh_gateway_route::http_route::Rule;
@@ -153,13 +153,12 @@ impl Prepared {
         context: &Context<'_>,
         report: &mut impl FnMut(&str, String),
     ) -> Option<Self> {
-        let mut clusters = Uses::new();
+        let mut clusters = Uses::default();
         let filters = Filters::compile(rule, context, &mut clusters, report);
         let action = match &filters.redirect {
             Some(redirect) => Action::Redirect(redirect.clone()),
             None => Action::Forward(forward(rule, context, &filters, &mut clusters, report)?),
         };
-        clusters.remove(cluster::UNRESOLVED);
         Some(Self {
             filters,
             action,
@@ -220,11 +219,16 @@ fn forward(
     clusters: &mut Uses,
     report: &mut impl FnMut(&str, String),
 ) -> Option<route::RouteAction> {
-    // Equal destinations are one cluster, and their weights add up.
-    let mut weights: BTreeMap<Name, u64> = BTreeMap::new();
+    // Equal destinations are one cluster, and their weights add up. Others that ask for the same
+    // name are told apart: whether the rule is taken must not depend on what it is called.
+    let mut weights: BTreeMap<(Name, Option<&Tags>), u64> = BTreeMap::new();
     for (index, backend) in rule.backends.iter().enumerate() {
         match destination(backend, context, clusters) {
-            Some(name) => *weights.entry(name).or_default() += u64::from(backend.weight),
+            Some(name) => {
+                let is_resolved = &*name != cluster::UNRESOLVED;
+                let key = (name, is_resolved.then_some(&backend.destination));
+                *weights.entry(key).or_default() += u64::from(backend.weight);
+            }
             None => report(&format!(".backends[{index}]"), NO_SERVICE.to_owned()),
         }
     }
@@ -238,7 +242,7 @@ fn forward(
         report("", "there is no backend; this rule is left out".to_owned());
         return None;
     }
-    let weights: Vec<(Name, u32)> = match refuse::weights(weights) {
+    let weights: Vec<((Name, _), u32)> = match refuse::weights(weights) {
         Ok(weights) => weights,
         Err(message) => {
             report(".backends", format!("{message}; this rule is left out"));
@@ -247,14 +251,16 @@ fn forward(
     };
     let cluster_specifier = match weights.as_slice() {
         // The same to requests, and Envoy takes half as long to read it.
-        [(only, _)] => ClusterSpecifier::Cluster(only.to_string()),
+        [((only, _), _)] => ClusterSpecifier::Cluster(only.to_string()),
         _ => ClusterSpecifier::WeightedClusters(route::WeightedCluster {
             clusters: weights
                 .iter()
-                .map(|(name, weight)| route::weighted_cluster::ClusterWeight {
-                    name: name.to_string(),
-                    weight: Some(*weight),
-                })
+                .map(
+                    |((name, _), weight)| route::weighted_cluster::ClusterWeight {
+                        name: name.to_string(),
+                        weight: Some(*weight),
+                    },
+                )
                 .collect(),
         }),
     };

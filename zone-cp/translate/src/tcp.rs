@@ -124,7 +124,7 @@ pub(crate) fn compile(
     findings: &mut BTreeSet<Finding>,
 ) -> (Weights, Uses) {
     let mut weights = Weights::new();
-    let mut uses = Uses::new();
+    let mut uses = Uses::default();
     for (index, rule) in tcp.rules.iter().enumerate() {
         let mut report = |path: &str, message: &str| {
             let path = format!("conf.tcp.rules[{index}]{path}");
@@ -155,7 +155,6 @@ pub(crate) fn compile(
             }
         }
     }
-    uses.remove(cluster::UNRESOLVED);
     (weights, uses)
 }
 

@@ -182,6 +182,7 @@ impl Translator {
                 self.clusters.refresh_externals(&now);
             }
         }
+        self.settle(&now);
         self.publish(view.revision(), &now, is_first)
     }
 

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use mesh_delta::Name;
 use mesh_model::ResourceName;
 use mesh_model::tags::{self, Tags};
 use mesh_proto::mesh::MeshGatewayRoute;
@@ -13,6 +12,7 @@ use mesh_proto::mesh::mesh_gateway_route::{HttpRoute, TcpRoute, conf};
 use super::Translator;
 use crate::backend::Context;
 use crate::cluster::Uses;
+use crate::clusters::Acquired;
 use crate::finding::Finding;
 use crate::host::Hostname;
 use crate::order::Position;
@@ -30,7 +30,7 @@ pub(super) struct Placed {
     /// TCP ports that send somewhere because of it.
     backends: BTreeSet<usize>,
     /// Clusters that it names, by port and listener.
-    clusters: Vec<(usize, usize, Name)>,
+    clusters: Vec<(usize, usize, Acquired)>,
     /// Services that it sends to.
     pub(super) services: Vec<Arc<str>>,
     pub(super) findings: BTreeSet<Finding>,
@@ -134,7 +134,9 @@ impl Translator {
                     .take()
                     .filter(|(listener, _)| *listener == key.0)
                     .unwrap_or_else(|| {
-                        let context = Context::new(port, &port.listeners[key.0], now.policies);
+                        let at = &port.listeners[key.0];
+                        let claims = self.clusters.claims();
+                        let context = Context::new(port, at, now.policies, claims);
                         let compiled = route::compile(route, http, &context, &mut placed.findings);
                         clusters.insert(key.0, compiled.clusters);
                         (key.0, compiled.entries)
@@ -147,10 +149,10 @@ impl Translator {
                 compiled = Some((listener, entries));
             }
             for (listener, uses) in clusters {
-                for (cluster, for_what) in uses {
-                    table.use_cluster(listener, &cluster);
-                    self.clusters.acquire(&cluster, for_what, now);
-                    placed.clusters.push((index, listener, cluster));
+                for (usual, of) in uses.into_all() {
+                    let acquired = self.clusters.acquire(usual, of, now);
+                    table.use_cluster(listener, &acquired.name);
+                    placed.clusters.push((index, listener, acquired));
                 }
             }
         }
@@ -183,20 +185,46 @@ impl Translator {
                 if !done.insert((chain, &at.tags)) {
                     continue;
                 }
-                let context = Context::new(port, at, now.policies);
+                let context = Context::new(port, at, now.policies, self.clusters.claims());
                 let (weights, uses) = tcp::compile(route, tcp, &context, &mut placed.findings);
                 if weights.is_empty() {
                     continue;
                 }
                 backends.add(chain, route.resource.key().name(), weights);
                 placed.backends.insert(index);
-                for (cluster, for_what) in uses {
-                    self.clusters.acquire(&cluster, for_what, now);
-                    placed.clusters.push((index, listener, cluster));
+                for (usual, of) in uses.into_all() {
+                    let acquired = self.clusters.acquire(usual, of, now);
+                    placed.clusters.push((index, listener, acquired));
                 }
             }
         }
         attachment
+    }
+
+    /// Gives clusters other names where that has become necessary, or no longer is: a route gets
+    /// in the way of another by the clusters that both want, see [`crate::claims`].
+    pub(super) fn settle(&mut self, now: &MeshView) {
+        let names = self.clusters.settle();
+        if names.is_empty() {
+            return;
+        }
+        let has_claim = |placed: &Placed| {
+            let mut clusters = placed.clusters.iter();
+            clusters.any(|(.., acquired)| acquired.claims_any(&names))
+        };
+        let routes = self.routes.iter();
+        let routes = routes.filter(|(_, placed)| has_claim(placed));
+        let routes: Vec<ResourceName> = routes.map(|(name, _)| name.clone()).collect();
+        for name in &routes {
+            self.displace(name);
+        }
+        for name in &routes {
+            if let Some(route) = now.routes.get(name) {
+                self.place(name, &Decoded::new(route), now);
+            }
+        }
+        // They claim what they claimed before, whatever it is called: nothing else is contested.
+        self.clusters.settle();
     }
 
     /// Removes a route resource.
@@ -215,11 +243,11 @@ impl Translator {
                 backends.remove(name);
             }
         }
-        for (port, listener, cluster) in &placed.clusters {
+        for (port, listener, acquired) in &placed.clusters {
             if let Some(table) = self.tables.get_mut(port) {
-                table.release_cluster(*listener, cluster);
+                table.release_cluster(*listener, &acquired.name);
             }
-            self.clusters.release(cluster);
+            self.clusters.release(acquired);
         }
         for service in &placed.services {
             self.clusters.release_service(service, name);

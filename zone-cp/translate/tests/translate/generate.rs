@@ -135,17 +135,22 @@ pub(crate) fn gateway() -> impl Strategy<Value = Event> {
     )
 }
 
-fn backends() -> impl Strategy<Value = Vec<Backend>> {
-    let backend = (0_u32..2, 0_u8..3, any::<bool>()).prop_map(|(weight, service, is_filtered)| {
-        let mut destination = tags(&[("kuma.io/service", &format!("s{service}"))]);
-        if is_filtered {
-            destination.insert("version".to_owned(), "v1".to_owned());
-        }
-        Backend {
-            weight,
-            destination,
-        }
-    });
+/// Tags of a destination beside its service. Stock gives the last two one cluster name.
+pub(crate) type Subsets = &'static [Option<(&'static str, &'static str)>];
+pub(crate) const SUBSETS: Subsets = &[None, Some(("version", "v1")), Some(("versio", "nv1"))];
+
+fn backends(subsets: Subsets) -> impl Strategy<Value = Vec<Backend>> {
+    let backend =
+        (0_u32..2, 0_u8..3, prop::sample::select(subsets)).prop_map(|(weight, service, subset)| {
+            let mut destination = tags(&[("kuma.io/service", &format!("s{service}"))]);
+            if let Some((key, value)) = subset {
+                destination.insert(key.to_owned(), value.to_owned());
+            }
+            Backend {
+                weight,
+                destination,
+            }
+        });
     prop::collection::vec(backend, 1..3)
 }
 
@@ -179,7 +184,7 @@ fn tls() -> impl Strategy<Value = Option<tls::Conf>> {
     ]
 }
 
-fn rule() -> impl Strategy<Value = Rule> {
+fn rule(subsets: Subsets) -> impl Strategy<Value = Rule> {
     use path::MatchType::{Exact, Prefix, Regex};
     let paths = [
         (Exact, "/a"),
@@ -208,14 +213,14 @@ fn rule() -> impl Strategy<Value = Rule> {
             }
         });
     let matches = prop::collection::vec(matched, 1..3);
-    (matches, backends()).prop_map(|(matches, backends)| Rule {
+    (matches, backends(subsets)).prop_map(|(matches, backends)| Rule {
         matches,
         filters: vec![],
         backends,
     })
 }
 
-pub(crate) fn route() -> impl Strategy<Value = Event> {
+pub(crate) fn route(subsets: Subsets) -> impl Strategy<Value = Event> {
     let selectors = prop::sample::select(
         &[
             ("vhost", "a"),
@@ -224,7 +229,7 @@ pub(crate) fn route() -> impl Strategy<Value = Event> {
             ("team", "*"),
         ][..],
     );
-    (0_u8..5, prop::option::of(0_u8..3), selectors, conf()).prop_map(
+    (0_u8..5, prop::option::of(0_u8..3), selectors, conf(subsets)).prop_map(
         |(name, created, tag, conf)| {
             let spec = MeshGatewayRoute {
                 selectors: vec![selector(tags(&[("kuma.io/service", "edge"), tag]))],
@@ -236,10 +241,10 @@ pub(crate) fn route() -> impl Strategy<Value = Event> {
     )
 }
 
-fn conf() -> impl Strategy<Value = conf::Route> {
+fn conf(subsets: Subsets) -> impl Strategy<Value = conf::Route> {
     let hostnames = prop::collection::vec(hostname(), 0..3);
-    let http = (hostnames, prop::collection::vec(rule(), 1..3));
-    let tcp = prop::collection::vec(backends(), 0..3);
+    let http = (hostnames, prop::collection::vec(rule(subsets), 1..3));
+    let tcp = prop::collection::vec(backends(subsets), 0..3);
     prop_oneof![
         2 => http.prop_map(|(hostnames, rules)| conf::Route::Http(HttpRoute { hostnames, rules })),
         1 => tcp.prop_map(|rules| {
@@ -344,7 +349,7 @@ pub(crate) fn secret() -> impl Strategy<Value = Event> {
     })
 }
 
-pub(crate) fn event() -> impl Strategy<Value = Event> {
+pub(crate) fn event(subsets: Subsets) -> impl Strategy<Value = Event> {
     let deleted = prop::sample::select(
         &[
             (ResourceType::MeshGateway, "edge-0"),
@@ -365,7 +370,7 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
     );
     prop_oneof![
         2 => gateway(),
-        8 => route(),
+        8 => route(subsets),
         4 => backend(),
         4 => external(),
         3 => secret(),
