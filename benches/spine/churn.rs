@@ -22,6 +22,8 @@ use crate::stats::{Samples, milliseconds, round};
 
 const ROUTES: usize = 5_000;
 const SETTLE: Duration = Duration::from_secs(10);
+/// How long endpoints change while routes do: somewhat longer than these take.
+const BESIDE: Duration = Duration::from_secs(12);
 /// Endpoints that change, and the services that share them out.
 const BACKENDS: usize = 1_000;
 const SERVICES: usize = 100;
@@ -41,7 +43,7 @@ pub(crate) async fn measure(dir: &Path, quick: bool, report: &mut Report) -> any
         let name = format!("changing-{number}");
         let mut document = load::route(&name, &format!("/{name}"));
         let backend = &mut document["conf"]["http"]["rules"][0]["backends"][0];
-        backend["destination"]["kuma.io/service"] = json!(service(number));
+        backend["destination"]["kuma.io/service"] = json!(service("changing", number));
         http.put(&load::route_path(&name), &document).await?;
     }
     sleep(SETTLE).await;
@@ -63,7 +65,7 @@ pub(crate) async fn measure(dir: &Path, quick: bool, report: &mut Report) -> any
         )
         .await?;
         if second % 2 == 0 {
-            put_backend(&mut zone, 0, second).await?;
+            put_backend(&mut zone, "changing", 0, second).await?;
         }
     }
     let cores = share(before, cpu(&fleet.zone)?, start);
@@ -79,20 +81,33 @@ pub(crate) async fn measure(dir: &Path, quick: bool, report: &mut Report) -> any
 
     progress("churn: 1000 endpoints per second");
     let alone = routes_arrive(&fleet, 20, "alone").await?;
+    // What the writes alone cost, of endpoints that no gateway sends to.
     let start = Instant::now();
     let before = cpu(&fleet.zone)?;
-    let mut writers = JoinSet::new();
-    for writer in 0..10 {
-        writers.spawn(change_endpoints(zone_at, writer, start, time));
-    }
-    let beside = routes_arrive(&fleet, 40, "beside").await?;
-    let mut changes = 0;
-    while let Some(ended) = writers.join_next().await {
-        changes += ended??;
-    }
+    let changes = change_all_endpoints(zone_at, "unused", time)
+        .join_all()
+        .await;
+    changes.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    let written = share(before, cpu(&fleet.zone)?, start);
+    report.row(Row::plain(
+        "g: the same many writes of endpoints that no gateway sends to: CPU of the zone",
+        format!("{written:.3} core"),
+    ));
+    // Then what they cost with one gateway, then with one more, how long routes take beside them.
+    let start = Instant::now();
+    let before = cpu(&fleet.zone)?;
+    let changes = change_all_endpoints(zone_at, "changing", time)
+        .join_all()
+        .await;
     let seconds = start.elapsed().as_secs_f64();
     let cores = share(before, cpu(&fleet.zone)?, start);
-    let per_second = f64::from(changes) / seconds;
+    let changes: Vec<u32> = changes.into_iter().collect::<anyhow::Result<_>>()?;
+    let per_second = f64::from(changes.iter().sum::<u32>()) / seconds;
+    let writers = change_all_endpoints(zone_at, "changing", BESIDE);
+    let beside = routes_arrive(&fleet, 40, "beside").await?;
+    for ended in writers.join_all().await {
+        ended?;
+    }
     add(
         report,
         &format!("{per_second:.0} endpoints per second: CPU of the zone"),
@@ -111,7 +126,7 @@ pub(crate) async fn measure(dir: &Path, quick: bool, report: &mut Report) -> any
         json!({
             "endpoints_per_second": per_second.round(), "cores": round(cores),
             "zone_mib": memory, "zone_peak_mib": peak,
-            "routes_alone": alone.to_json(), "routes_beside": beside.to_json(),
+            "cores_of_writes": round(written), "routes_alone": alone.to_json(), "routes_beside": beside.to_json(),
         }),
     );
     drop(fleet);
@@ -187,9 +202,23 @@ async fn routes_arrive(fleet: &Fleet, times: usize, name: &str) -> anyhow::Resul
     Ok(Samples::new(taken))
 }
 
+/// Changes 1,000 endpoints a second, over ten connections.
+fn change_all_endpoints(
+    zone: SocketAddr,
+    prefix: &'static str,
+    time: Duration,
+) -> JoinSet<anyhow::Result<u32>> {
+    let start = Instant::now();
+    let writers = 0..10;
+    writers
+        .map(|writer| change_endpoints(zone, prefix, writer, start, time))
+        .collect()
+}
+
 /// Changes 100 endpoints a second until it is time; how many.
 async fn change_endpoints(
     zone: SocketAddr,
+    prefix: &'static str,
     writer: usize,
     start: Instant,
     time: Duration,
@@ -201,21 +230,26 @@ async fn change_endpoints(
         clock.tick().await;
         count += 1;
         let number = (writer + 10 * count as usize) % BACKENDS;
-        put_backend(&mut http, number, count as usize).await?;
+        put_backend(&mut http, prefix, number, count as usize).await?;
     }
     Ok(count)
 }
 
-fn service(number: usize) -> String {
-    format!("changing-{}", number % SERVICES)
+fn service(prefix: &str, number: usize) -> String {
+    format!("{prefix}-{}", number % SERVICES)
 }
 
-async fn put_backend(http: &mut Http, number: usize, round: usize) -> anyhow::Result<()> {
-    let name = format!("changing-{number}");
+async fn put_backend(
+    http: &mut Http,
+    prefix: &str,
+    number: usize,
+    round: usize,
+) -> anyhow::Result<()> {
+    let name = format!("{prefix}-{number}");
     let document: Value = json!({
         "type": "Dataplane", "mesh": "default", "name": name,
         "networking": {"address": "10.0.1.1", "inbound": [
-            {"port": 1000 + round % 50_000, "tags": {"kuma.io/service": service(number)}},
+            {"port": 1000 + round % 50_000, "tags": {"kuma.io/service": service(prefix, number)}},
         ]},
     });
     let path = format!("/meshes/default/dataplanes/{name}");

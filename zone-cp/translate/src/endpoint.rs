@@ -9,8 +9,14 @@ use prost::Message as _;
 use prost_types::Struct;
 use prost_types::value::Kind;
 
+use crate::assemble::{field_len, put_field, put_header};
 use crate::envoy::{self, core, endpoint};
 use crate::view::Endpoint;
+
+/// `ClusterLoadAssignment.endpoints`.
+const LOCALITIES: u32 = 2;
+/// `LocalityLbEndpoints.lb_endpoints`.
+const LB_ENDPOINTS: u32 = 2;
 
 /// Whether a destination selects an endpoint of its service: each of its other tags is the
 /// endpoint's too.
@@ -35,26 +41,39 @@ pub(crate) fn encode(cluster: &str, endpoints: &[&Endpoint]) -> Bytes {
         let zone = endpoint.tags.get(tags::ZONE).map(String::as_str);
         localities.entry(zone).or_default().push(endpoint);
     }
-    let endpoints = localities
-        .into_iter()
-        .map(|(zone, mut endpoints)| {
-            endpoints.sort_by_key(|e| (e.address, e.port, e.dataplane.key()));
-            endpoint::LocalityLbEndpoints {
-                locality: zone.map(|zone| core::Locality {
-                    zone: zone.to_owned(),
-                    ..Default::default()
-                }),
-                lb_endpoints: endpoints.into_iter().map(lb_endpoint).collect(),
-                priority: 0,
-            }
-        })
-        .collect();
-    endpoint::ClusterLoadAssignment {
+    // Without the endpoints, which are encoded already.
+    let start = endpoint::ClusterLoadAssignment {
         cluster_name: cluster.to_owned(),
-        endpoints,
+        endpoints: Vec::new(),
+    };
+    let mut out = start.encode_to_vec();
+    for (zone, mut endpoints) in localities {
+        endpoints.sort_by_key(|e| (e.address, e.port, e.dataplane.key()));
+        let start = endpoint::LocalityLbEndpoints {
+            locality: zone.map(|zone| core::Locality {
+                zone: zone.to_owned(),
+                ..Default::default()
+            }),
+            lb_endpoints: Vec::new(),
+            priority: 0,
+        };
+        let endpoints = endpoints.into_iter().map(|endpoint| {
+            endpoint
+                .encoded
+                .get_or_init(|| lb_endpoint(endpoint).encode_to_vec().into())
+        });
+        let length = endpoints
+            .clone()
+            .map(|encoded| field_len(LB_ENDPOINTS, encoded.len()));
+        let length = start.encoded_len() + length.sum::<usize>();
+        out.reserve(field_len(LOCALITIES, length));
+        put_header(LOCALITIES, length, &mut out);
+        start.encode_raw(&mut out);
+        for encoded in endpoints {
+            put_field(LB_ENDPOINTS, encoded, &mut out);
+        }
     }
-    .encode_to_vec()
-    .into()
+    out.into()
 }
 
 fn lb_endpoint(from: &Endpoint) -> endpoint::LbEndpoint {

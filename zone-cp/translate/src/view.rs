@@ -7,8 +7,9 @@
 //! they came.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use imbl::OrdMap;
 use mesh_model::tags::{self, Tags};
 use mesh_model::{Key, MeshName, Resource, ResourceName, ResourceType, labels};
@@ -276,7 +277,7 @@ impl PartialEq for Service {
 }
 
 /// One address at which a service answers, or will once it is ready.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(crate) is_ready: bool,
     /// `None` if what is written is no IP address: Envoy would refuse all of the service's
@@ -287,6 +288,8 @@ pub(crate) struct Endpoint {
     pub(crate) tags: Tags,
     /// The Dataplane.
     pub(crate) dataplane: Arc<Resource>,
+    /// What Envoy is told of it, once somebody was: all proxies are told the same.
+    pub(crate) encoded: OnceLock<Bytes>,
 }
 
 /// The inbounds that a Dataplane offers or will offer. A gateway offers none.
@@ -328,6 +331,7 @@ fn endpoints_of(
                 port: inbound.port,
                 tags: inbound.tags,
                 dataplane: Arc::clone(&resource),
+                encoded: OnceLock::new(),
             };
             Some((service, id, endpoint))
         })

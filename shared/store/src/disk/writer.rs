@@ -10,9 +10,12 @@
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::Stats;
 use super::engine::Engine;
@@ -23,6 +26,11 @@ use crate::snapshot::Snapshot;
 /// others, and how much one flush writes.
 const MAX_BATCHES: usize = 1024;
 const MAX_BYTES: usize = 4 << 20;
+
+/// How long a group waits at a time for batches that are about to come, and how often at most: as
+/// long as some came.
+const PAUSE: Duration = Duration::from_millis(1);
+const MAX_PAUSES: u32 = 4;
 
 /// A batch and who waits for it.
 #[derive(Debug)]
@@ -41,11 +49,49 @@ pub(super) struct Writer {
     pub(super) stats: Arc<Mutex<Stats>>,
 }
 
+/// Whether many write at once.
+///
+/// A commit costs much the same for one batch as for ten, and so does what everybody does who
+/// follows the store. While several committers write at once and all the time, the group waits for
+/// those that are about to come. One committer alone, however quick, never waits: it is not a crowd
+/// that answers itself.
+#[derive(Debug, Default)]
+struct Crowd {
+    /// For how many more groups it is taken to be there.
+    groups: u32,
+    last_commit: Option<Instant>,
+}
+
+impl Crowd {
+    /// How many groups of one end it.
+    const PATIENCE: u32 = 16;
+    /// After this time without a commit nobody is in a hurry.
+    const QUIET: Duration = Duration::from_millis(10);
+
+    /// Takes note of a group as it is so far.
+    fn gathered(&mut self, batches: usize) {
+        if batches > 1 {
+            self.groups = Self::PATIENCE;
+        }
+    }
+
+    fn committed(&mut self, now: Instant) {
+        self.groups = self.groups.saturating_sub(1);
+        self.last_commit = Some(now);
+    }
+
+    fn is_there(&self, now: Instant) -> bool {
+        let is_recent = |last| now.saturating_duration_since(last) < Self::QUIET;
+        self.groups > 0 && self.last_commit.is_some_and(is_recent)
+    }
+}
+
 impl Writer {
     /// Works until nobody can send requests any more and all are answered.
     pub(super) fn run(mut self) {
+        let mut crowd = Crowd::default();
         while let Some(first) = self.requests.blocking_recv() {
-            let group = self.gather(first);
+            let group = self.gather(first, &mut crowd);
             if let Err(source) = self.commit(group) {
                 tracing::error!(
                     path = %self.dir.display(),
@@ -54,20 +100,37 @@ impl Writer {
                 );
                 return self.refuse(source);
             }
+            crowd.committed(Instant::now());
         }
     }
 
-    fn gather(&mut self, first: Request) -> Vec<Request> {
+    /// What waits to be written. In a [`Crowd`], also what comes within a moment.
+    fn gather(&mut self, first: Request, crowd: &mut Crowd) -> Vec<Request> {
         let mut bytes = size(first.batch.as_ref());
         let mut group = vec![first];
-        while group.len() < MAX_BATCHES && bytes < MAX_BYTES {
-            let Ok(next) = self.requests.try_recv() else {
-                break;
+        let mut pauses = 0;
+        loop {
+            let before = group.len();
+            while group.len() < MAX_BATCHES && bytes < MAX_BYTES {
+                let Ok(next) = self.requests.try_recv() else {
+                    break;
+                };
+                bytes += size(next.batch.as_ref());
+                group.push(next);
+            }
+            let has_come = group.len() > before;
+            crowd.gathered(group.len());
+            let is_worth_it = if pauses == 0 {
+                crowd.is_there(Instant::now())
+            } else {
+                has_come && pauses < MAX_PAUSES
             };
-            bytes += size(next.batch.as_ref());
-            group.push(next);
+            if !is_worth_it || group.len() >= MAX_BATCHES || bytes >= MAX_BYTES {
+                return group;
+            }
+            thread::sleep(PAUSE);
+            pauses += 1;
         }
-        group
     }
 
     /// Commits what can be committed of a group and answers all of it.
@@ -139,4 +202,37 @@ fn size(batch: Option<&Batch>) -> usize {
         Op::Delete { .. } => 0,
     })
     .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_committer_is_no_crowd_and_a_crowd_ends() {
+        let mut now = Instant::now();
+        let mut crowd = Crowd::default();
+        // However quick it is.
+        for _ in 0..100 {
+            crowd.gathered(1);
+            assert!(!crowd.is_there(now));
+            crowd.committed(now);
+            now += Duration::from_micros(100);
+        }
+        crowd.gathered(2);
+        crowd.committed(now);
+        let mut groups = 0;
+        while crowd.is_there(now) {
+            crowd.gathered(1);
+            crowd.committed(now);
+            groups += 1;
+            now += Duration::from_millis(2);
+        }
+        assert_eq!(groups, Crowd::PATIENCE - 1);
+        // It is not there any more when all is quiet.
+        crowd.gathered(2);
+        crowd.committed(now);
+        assert!(crowd.is_there(now + Crowd::QUIET / 2));
+        assert!(!crowd.is_there(now + Crowd::QUIET));
+    }
 }
