@@ -75,10 +75,13 @@ pub(crate) fn describe(receipt: &Value, now: Timestamp) -> String {
 fn of_zone(zone: &Value, now: Timestamp) -> String {
     let reason = zone["reason"].as_str().unwrap_or_default();
     match zone["state"].as_str().unwrap_or_default() {
-        "live" => format!("live; in the zone {}", since(now, &zone["storedAt"])),
-        "stored" => format!("in the zone {}", since(now, &zone["storedAt"])),
-        "accepted" => "accepted; a stock zone does not say what its Envoys have".to_owned(),
-        "underWay" => "on its way".to_owned(),
+        "live" => format!("live; {}", path(zone, now)),
+        "stored" => path(zone, now),
+        "accepted" => format!(
+            "accepted{}; a stock zone does not say what its Envoys have",
+            at(" at ", &zone["acceptedAt"])
+        ),
+        "underWay" => format!("on its way{}", at(", sent at ", &zone["sentAt"])),
         "refused" => format!("not there: {reason}"),
         "notForZone" => "not for this zone".to_owned(),
         "silent" => format!("connected, and does not answer: {reason}"),
@@ -88,6 +91,21 @@ fn of_zone(zone: &Value, now: Timestamp) -> String {
         },
         other => other.to_owned(),
     }
+}
+
+/// How it came into a zone of ours.
+fn path(zone: &Value, now: Timestamp) -> String {
+    let sent = match zone["sentAt"].as_str() {
+        Some(at) => format!("sent at {at}, "),
+        None => String::new(),
+    };
+    format!("{sent}in the zone {}", since(now, &zone["storedAt"]))
+}
+
+/// A time that is known, with what comes before it.
+fn at(before: &str, at: &Value) -> String {
+    let at = at.as_str();
+    at.map_or(String::new(), |at| format!("{before}{at}"))
 }
 
 fn of_proxy(proxy: &Value, now: Timestamp) -> String {
@@ -151,14 +169,15 @@ mod tests {
                     {"name": "edge-1", "isLive": true, "liveAt": at(2), "refused": ""},
                     {"name": "edge-2", "isLive": true, "liveAt": null, "refused": ""},
                 ]},
-                {"zone": "b", "state": "stored", "storedAt": at(1), "isDone": false, "proxies": [
+                {"zone": "b", "state": "stored", "sentAt": at(0), "storedAt": at(1), "isDone": false, "proxies": [
                     {"name": "edge-3", "isLive": false, "liveAt": null, "refused": ""},
                     {"name": "edge-4", "isLive": false, "liveAt": null, "refused": "bad regex"},
                 ]},
                 {"zone": "c", "state": "offline", "since": at(0), "isDone": false},
                 {"zone": "d", "state": "refused", "reason": "too large", "isDone": false},
-                {"zone": "e", "state": "accepted", "isDone": true},
+                {"zone": "e", "state": "accepted", "acceptedAt": at(3), "isDone": true},
                 {"zone": "f", "state": "underWay", "isDone": false},
+                {"zone": "g", "state": "underWay", "sentAt": at(4), "isDone": false},
             ],
         });
         let now = Timestamp::from_unix_seconds(5);
@@ -173,10 +192,14 @@ mod tests {
         assert!(line(6).ends_with("goes without: bad regex"));
         assert!(line(7).contains("offline since 1970-"));
         assert!(line(8).ends_with("not there: too large"));
-        assert!(line(9).ends_with("accepted; a stock zone does not say what its Envoys have"));
+        assert!(line(4).contains("sent at 1970-01-01T00:00:00Z, in the zone since 1970-"));
+        assert!(line(9).ends_with(
+            "accepted at 1970-01-01T00:00:03Z; a stock zone does not say what its Envoys have"
+        ));
         assert!(line(10).ends_with("on its way"));
+        assert!(line(11).ends_with("on its way, sent at 1970-01-01T00:00:04Z"));
         let missing = missing(&receipt, now);
-        assert_eq!(missing.len(), 5, "{missing:?}");
+        assert_eq!(missing.len(), 6, "{missing:?}");
         assert_eq!(missing[0], "zone b, edge-3: not yet");
         assert_eq!(missing[1], "zone b, edge-4: goes without: bad regex");
         assert_eq!(missing[3], "zone d: not there: too large");

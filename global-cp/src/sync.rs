@@ -11,7 +11,7 @@ use std::time::Duration;
 use mesh_api::{Receipts, Report, Reports};
 use mesh_kds::LinkStatus;
 use mesh_kds::peer::{CpVersion, NodeInfo, own_features};
-use mesh_kds::server::{Config, Exempt, Server, ZoneAuth};
+use mesh_kds::server::{Config, Exempt, Server, Stale, ZoneAuth};
 use mesh_model::ZoneName;
 use mesh_runtime::config::{GlobalKds, ZoneAuthentication};
 use mesh_runtime::proxy_admin::AskProxy;
@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 
 use self::proxies::Proxies;
 use self::receipts::AllZones;
+pub(crate) use self::zone_book::Settings as InsightSettings;
 use self::zone_book::ZoneBook;
 
 /// What the server is made of.
@@ -40,10 +41,10 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<tls::Identity>,
     /// The largest message to send or take, in bytes.
     pub(crate) max_message: usize,
-    /// How many subscriptions of a zone are kept.
-    pub(crate) subscription_limit: usize,
-    /// How long the counters of a zone may wait before they are written.
-    pub(crate) flush_interval: Duration,
+    /// How the insights of zones are kept.
+    pub(crate) insights: InsightSettings,
+    /// When a zone that does not say that it is there is cut off.
+    pub(crate) health: Health,
     /// What is counted.
     pub(crate) metrics: mesh_kds::Metrics,
     /// Who may speak for a zone.
@@ -62,6 +63,36 @@ const STRANGERS: usize = 256;
 const CALLS: u32 = 32;
 /// The metadata of a call is the size of a zone token, and a little more.
 const LARGEST_METADATA: u32 = 16 << 10;
+
+/// Health checks of zones; zero is never.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Health {
+    /// How often zones are asked to say that they are there, and looked after.
+    pub(crate) interval: Duration,
+    /// The streams of a zone end that has not for so long.
+    pub(crate) timeout: Duration,
+}
+
+/// Ends the streams of zones that have promised health checks and make none, until shutdown. They
+/// may connect again.
+async fn cut_off_silent(health: Health, book: Arc<ZoneBook>, server: Server, shutdown: Shutdown) {
+    let mut tick = tokio::time::interval(health.interval);
+    loop {
+        tokio::select! {
+            () = shutdown.wait() => return,
+            _ = tick.tick() => {}
+        }
+        for zone in book.silent(health.timeout) {
+            tracing::warn!(
+                zone.name = %zone,
+                "no health check for {:?}; the zone's streams are ended \
+                 (multizone.global.kds.zoneHealthCheck.timeout)",
+                health.timeout
+            );
+            server.evict(&zone);
+        }
+    }
+}
 
 /// What peers may take of this server before it knows who they are, and after.
 fn options(turned_away: Counter) -> Options {
@@ -125,19 +156,14 @@ impl Sync {
             listener,
             tls,
             max_message,
-            subscription_limit,
-            flush_interval,
+            insights,
+            health,
             metrics,
             auth,
             turned_away,
         } = settings;
         let address = listener.local_addr()?;
-        let book = Arc::new(ZoneBook::new(
-            Arc::clone(&store),
-            &instance_id,
-            subscription_limit,
-            flush_interval,
-        ));
+        let book = Arc::new(ZoneBook::new(Arc::clone(&store), insights));
         book.close_leftovers().await?;
         let node = NodeInfo {
             id: String::new(),
@@ -156,6 +182,7 @@ impl Sync {
         let config = Config {
             store,
             book: book.clone(),
+            health_interval: health.interval,
             node,
             max_message,
             metrics,
@@ -174,6 +201,10 @@ impl Sync {
             options(turned_away),
             shutdown.clone(),
         ));
+        if !health.timeout.is_zero() {
+            let (book, server) = (Arc::clone(&book), server.clone());
+            tasks.spawn(cut_off_silent(health, book, server, shutdown.clone()));
+        }
         // The last word of a stream is written before the book is closed.
         let (closed, book_shutdown) = mesh_runtime::shutdown::channel();
         let streams = server.clone();
@@ -201,9 +232,9 @@ impl Sync {
             }),
             findings: Report::new(move || {
                 let lacks = findings.lacks();
+                let lacks = lacks.iter().map(|(zone, lack)| lack.to_json(Some(zone)));
                 lacks
-                    .iter()
-                    .map(|(zone, lack)| lack.to_json(Some(zone)))
+                    .chain(findings.stale().iter().map(Stale::to_json))
                     .collect()
             }),
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use mesh_api::Receipts;
-use mesh_kds::receipt::Standing;
+use mesh_kds::receipt::{Passage, Standing};
 use mesh_kds::server::Server;
 use mesh_model::{Key, Resource, ResourceName, ResourceType, Timestamp, ZoneName};
 use mesh_proto::system::{Zone, ZoneInsight};
@@ -29,7 +29,8 @@ impl AllZones {
 impl Receipts for AllZones {
     async fn receipts(&self, resource: &Arc<Resource>) -> Vec<Value> {
         let standings = self.server.standings(resource).await;
-        let mut standings: BTreeMap<ZoneName, Standing> = standings.into_iter().collect();
+        let mut standings: BTreeMap<ZoneName, (Standing, Passage)> =
+            standings.into_iter().collect();
         let snapshot = self.store.snapshot();
         let known = snapshot.list(ResourceType::Zone).filter_map(|zone| {
             let name = ZoneName::parse(zone.key().name().as_str()).ok()?;
@@ -38,33 +39,32 @@ impl Receipts for AllZones {
         let mut zones: Vec<Value> = known
             .map(|(zone, is_enabled)| {
                 let standing = standings.remove(&zone);
-                let mut shown = match &standing {
-                    Some(standing) => standing.to_json(),
-                    None => offline(&snapshot, &zone),
-                };
-                // Nobody waits for a zone that was taken out of service and is not there.
-                let is_done = match &standing {
-                    Some(standing) => standing.is_done(),
-                    None => !is_enabled,
-                };
-                shown["zone"] = zone.as_str().into();
-                shown["isDone"] = is_done.into();
-                shown
+                match standing {
+                    Some(standing) => connected(&zone, &standing),
+                    None => offline(&snapshot, &zone, is_enabled),
+                }
             })
             .collect();
         // A zone may be connected before there is a Zone for it.
         for (zone, standing) in standings {
-            let mut shown = standing.to_json();
-            shown["zone"] = zone.as_str().into();
-            shown["isDone"] = standing.is_done().into();
-            zones.push(shown);
+            zones.push(connected(&zone, &standing));
         }
         zones
     }
 }
 
-/// What is known of a zone that is not connected.
-fn offline(snapshot: &Snapshot, zone: &ZoneName) -> Value {
+/// What a zone that is connected makes of it.
+fn connected(zone: &ZoneName, (standing, passage): &(Standing, Passage)) -> Value {
+    let mut shown = standing.to_json();
+    passage.show_in(&mut shown);
+    shown["zone"] = zone.as_str().into();
+    shown["isDone"] = standing.is_done().into();
+    shown
+}
+
+/// What is known of a zone that is not connected. Nobody waits for one that was taken out of
+/// service.
+fn offline(snapshot: &Snapshot, zone: &ZoneName, is_enabled: bool) -> Value {
     let name = ResourceName::parse(zone.as_str()).ok();
     let insight = name.and_then(|name| {
         let key = Key::global(ResourceType::ZoneInsight, name);
@@ -74,6 +74,8 @@ fn offline(snapshot: &Snapshot, zone: &ZoneName) -> Value {
     let since = last.and_then(|last| last.disconnect_time);
     json!({
         "state": "offline",
+        "zone": zone.as_str(),
+        "isDone": !is_enabled,
         "since": since.as_ref().map(|at| Timestamp::from_proto(at).to_string()),
     })
 }

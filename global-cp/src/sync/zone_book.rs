@@ -3,9 +3,11 @@
 //!
 //! "Online" is read from open subscriptions, so this file is what makes that claim true: a
 //! subscription is written the moment a stream opens, closed the moment it ends, and those left
-//! open by a process that was killed are closed at the next start. Counters wait for
-//! the flush interval, because nobody needs them sooner.
+//! open by a process that was killed are closed at the next start, or once the instances that run
+//! see that nobody holds them. Counters wait for the flush interval, because nobody needs them
+//! sooner.
 
+mod health;
 mod node;
 mod pending;
 
@@ -15,18 +17,29 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mesh_kds::peer::{NodeInfo, ZonePeer};
-use mesh_kds::server::{Counted, ZoneBook as Book};
+use mesh_kds::server::{Counted, StreamKind, ZoneBook as Book};
 use mesh_model::{Key, Resource, ResourceName, ResourceType, Spec, Timestamp, ZoneName};
-use mesh_proto::system::{KdsServiceStats, KdsSubscription, Zone, ZoneInsight};
+use mesh_proto::system::{KdsServiceStats, KdsStream, KdsSubscription, Zone, ZoneInsight};
 use mesh_runtime::backoff::Backoff;
 use mesh_runtime::clock;
 use mesh_runtime::shutdown::Shutdown;
 use mesh_store::{Batch, CommitError, Expect, SharedStore};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use uuid::Uuid;
 
-use self::pending::Pending;
+use self::health::Health;
+use self::pending::{Keep, Pending};
+
+/// The generations of open subscriptions, by their ids.
+type Generations = BTreeMap<String, u32>;
+
+fn every(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval_at(Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
 
 /// A stream that is open now.
 #[derive(Debug)]
@@ -41,30 +54,37 @@ struct Live {
 #[derive(Debug)]
 pub(crate) struct ZoneBook {
     store: SharedStore,
-    instance_id: String,
-    subscription_limit: usize,
-    /// How long counters may wait.
-    flush_interval: Duration,
+    settings: Settings,
     /// What the store has not heard yet.
     pending: Mutex<BTreeMap<ZoneName, Pending>>,
     live: Mutex<BTreeMap<Uuid, Live>>,
+    /// When zones last said that they are there.
+    health: Health,
     urgent: Notify,
 }
 
+/// How insights are kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// This process.
+    pub(crate) instance_id: String,
+    /// How many subscriptions of a zone are kept; at least one.
+    pub(crate) subscription_limit: usize,
+    /// Whether those that have ended, but the last, lose configuration and counters by type.
+    pub(crate) compacts: bool,
+    /// How long counters may wait.
+    pub(crate) flush_interval: Duration,
+    /// An open subscription that no instance has said to be alive for as long is closed.
+    pub(crate) idle_timeout: Duration,
+}
+
 impl ZoneBook {
-    /// A book over `store`. Keeps the newest `subscription_limit` subscriptions of a zone;
-    /// counters may wait for `flush_interval`.
-    pub(crate) fn new(
-        store: SharedStore,
-        instance_id: &str,
-        subscription_limit: usize,
-        flush_interval: Duration,
-    ) -> Self {
+    /// A book over `store`.
+    pub(crate) fn new(store: SharedStore, settings: Settings) -> Self {
         Self {
             store,
-            instance_id: instance_id.to_owned(),
-            subscription_limit: subscription_limit.max(1),
-            flush_interval,
+            settings,
+            health: Health::default(),
             pending: Mutex::default(),
             live: Mutex::default(),
             urgent: Notify::new(),
@@ -76,20 +96,21 @@ impl ZoneBook {
     /// # Errors
     /// When the store cannot write.
     pub(crate) async fn close_leftovers(&self) -> Result<(), CommitError> {
+        self.close(|_| true).await
+    }
+
+    /// Closes open subscriptions that are to be closed.
+    async fn close(&self, is_due: impl Fn(&KdsSubscription) -> bool) -> Result<(), CommitError> {
         let now = clock::now();
         let mut batch = Batch::new();
         for resource in self.store.snapshot().list(ResourceType::ZoneInsight) {
             let mut insight: ZoneInsight = resource.decode();
-            let open = insight
-                .subscriptions
-                .iter_mut()
-                .filter(|s| s.disconnect_time.is_none());
-            if open
-                .map(|s| s.disconnect_time = Some(now.to_proto()))
-                .count()
-                > 0
-            {
-                batch = batch.put(rewrite(resource, &insight, now));
+            let open = insight.subscriptions.iter_mut();
+            let open = open.filter(|s| s.disconnect_time.is_none() && is_due(s));
+            let closed = open.map(|s| s.disconnect_time = Some(now.to_proto()));
+            if closed.count() > 0 {
+                let closed = rewrite(resource, &insight, now);
+                batch = batch.put_if(closed, Expect::Version(resource.version()));
             }
         }
         if !batch.is_empty() {
@@ -98,10 +119,54 @@ impl ZoneBook {
         Ok(())
     }
 
+    /// Says of each open stream that it still is: whoever looks at two generations of its
+    /// subscription sees them differ.
+    fn say_alive(&self) {
+        let mut live = self.live.lock();
+        let said: Vec<(ZoneName, KdsSubscription)> = live
+            .values_mut()
+            .map(|live| {
+                let generation = &mut live.subscription.generation;
+                *generation = generation.wrapping_add(1);
+                (live.zone.clone(), live.subscription.clone())
+            })
+            .collect();
+        drop(live);
+        for (zone, subscription) in said {
+            self.note(&zone, subscription, false);
+        }
+    }
+
+    /// Closes what nobody has said to be alive since `seen`; what there is now.
+    async fn close_idle(&self, seen: &Generations) -> Generations {
+        let is_ours = |s: &KdsSubscription| {
+            let id = Uuid::parse_str(&s.id);
+            id.is_ok_and(|id| self.live.lock().contains_key(&id))
+        };
+        let is_idle = |s: &KdsSubscription| seen.get(&s.id) == Some(&s.generation) && !is_ours(s);
+        if let Err(error) = self.close(is_idle).await {
+            tracing::warn!(%error, "cannot close subscriptions that nobody holds; trying again");
+            return seen.clone();
+        }
+        let snapshot = self.store.snapshot();
+        let insights = snapshot.list(ResourceType::ZoneInsight);
+        let subscriptions = insights.flat_map(|r| r.decode::<ZoneInsight>().subscriptions);
+        let open = subscriptions.filter(|s| s.disconnect_time.is_none());
+        open.map(|s| (s.id, s.generation)).collect()
+    }
+
+    /// The zones that hold a stream and have not said for `timeout` that they are there, though
+    /// they said that they would.
+    pub(crate) fn silent(&self, timeout: Duration) -> Vec<ZoneName> {
+        self.health.silent(timeout)
+    }
+
     /// Writes what streams say until shutdown, and a last time then.
     pub(crate) async fn run(self: Arc<Self>, shutdown: Shutdown) {
-        let mut tick = tokio::time::interval(self.flush_interval);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tick = every(self.settings.flush_interval);
+        let mut alive = every(self.settings.idle_timeout / 2);
+        let mut idle = every(self.settings.idle_timeout);
+        let mut seen = Generations::new();
         let mut pauses = Backoff::new(Duration::from_secs(1), Duration::from_secs(10))
             .expect("a second is above zero and below ten");
         loop {
@@ -109,6 +174,14 @@ impl ZoneBook {
                 () = shutdown.wait() => break,
                 () = self.urgent.notified() => false,
                 _ = tick.tick() => true,
+                _ = alive.tick() => {
+                    self.say_alive();
+                    continue;
+                }
+                _ = idle.tick() => {
+                    seen = self.close_idle(&seen).await;
+                    continue;
+                }
             };
             if self.flush(everything).await {
                 pauses.reset();
@@ -147,7 +220,7 @@ impl ZoneBook {
                 is_written = false;
                 let mut pending = self.pending.lock();
                 let since = pending.remove(&zone).unwrap_or_default();
-                let all = unwritten.followed_by(since, self.subscription_limit);
+                let all = unwritten.followed_by(since, self.settings.subscription_limit);
                 pending.insert(zone, all);
             }
         }
@@ -165,7 +238,14 @@ impl ZoneBook {
             }
             let current = snapshot.get(&key);
             let mut insight: ZoneInsight = current.map(|r| r.decode()).unwrap_or_default();
-            pending.merge_into(&mut insight, self.subscription_limit, now);
+            pending.merge_into(
+                &mut insight,
+                Keep {
+                    limit: self.settings.subscription_limit,
+                    is_compact: self.settings.compacts,
+                },
+                now,
+            );
             let (resource, expect) = match current {
                 Some(current) => (
                     rewrite(current, &insight, now),
@@ -195,7 +275,7 @@ impl ZoneBook {
         self.pending.lock().entry(zone.clone()).or_default().note(
             subscription,
             is_urgent,
-            self.subscription_limit,
+            self.settings.subscription_limit,
         );
         if is_urgent {
             self.urgent.notify_one();
@@ -237,7 +317,7 @@ impl Book for ZoneBook {
     fn opened(&self, stream: Uuid, peer: &ZonePeer, node: &NodeInfo) {
         let subscription = KdsSubscription {
             id: stream.to_string(),
-            global_instance_id: self.instance_id.clone(),
+            global_instance_id: self.settings.instance_id.clone(),
             connect_time: Some(clock::now().to_proto()),
             auth_token_provided: peer.has_token,
             ..node::introduced(node)
@@ -291,7 +371,21 @@ impl Book for ZoneBook {
         }
     }
 
+    fn sat(&self, peer: &ZonePeer, kind: StreamKind) {
+        if peer.pings_health {
+            self.health.sat(&peer.zone);
+        }
+        let stream = KdsStream {
+            global_instance_id: self.settings.instance_id.clone(),
+            connect_time: Some(clock::now().to_proto()),
+        };
+        let mut pending = self.pending.lock();
+        let pending = pending.entry(peer.zone.clone()).or_default();
+        pending.sat(kind, stream);
+    }
+
     fn pinged(&self, zone: &ZoneName) {
+        self.health.pinged(zone);
         self.pending
             .lock()
             .entry(zone.clone())

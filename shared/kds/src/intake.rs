@@ -241,7 +241,7 @@ impl Intake {
     }
 
     /// Whether the sender may change a stored resource.
-    fn owns(&self, resource: &Resource) -> bool {
+    pub(crate) fn owns(&self, resource: &Resource) -> bool {
         match self {
             Self::FromGlobal { .. } => {
                 resource.label(labels::ORIGIN) == Some(labels::ORIGIN_GLOBAL)

@@ -167,6 +167,8 @@ pub struct ZonePeer {
     pub abilities: Abilities,
     /// Whether it sent exactly one `authorization` value.
     pub has_token: bool,
+    /// Whether it says every now and then that it is there.
+    pub pings_health: bool,
 }
 
 impl ZonePeer {
@@ -209,6 +211,7 @@ impl ZonePeer {
             session: text(SESSION).and_then(|id| Uuid::parse_str(&id).ok()),
             max_message: text(MAX_MESSAGE).and_then(|size| size.parse().ok()),
             has_token: metadata.get_all(AUTHORIZATION).iter().count() == 1,
+            pings_health: features().any(|feature| feature == FEATURE_PING_HEALTH),
         })
     }
 }

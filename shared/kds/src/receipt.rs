@@ -185,6 +185,26 @@ impl Dialogue for Receipts {
     }
 }
 
+/// When a resource went to a zone, as far as that is remembered: of the latest few.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Passage {
+    /// When the global sent it.
+    pub sent_at: Option<Timestamp>,
+    /// When the zone answered that it has it.
+    pub accepted_at: Option<Timestamp>,
+}
+
+impl Passage {
+    /// Adds it to what the admin API shows of a [`Standing`].
+    pub fn show_in(&self, shown: &mut Value) {
+        for (field, at) in [("sentAt", self.sent_at), ("acceptedAt", self.accepted_at)] {
+            if let Some(at) = at {
+                shown[field] = at.to_string().into();
+            }
+        }
+    }
+}
+
 /// Where a resource is on its way into a zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {

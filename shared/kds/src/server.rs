@@ -5,12 +5,14 @@ mod auth;
 mod door;
 mod registry;
 mod standing;
+mod unheard;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{Stream, StreamExt as _, stream};
@@ -37,8 +39,11 @@ use uuid::Uuid;
 
 pub use self::auth::{Exempt, Refusal, ZoneAuth};
 use self::door::{Door, Entered, Gate, Pass};
-use self::registry::{Registry, StreamKind, Taker};
+pub use self::registry::StreamKind;
+use self::registry::{Registry, Taker};
 use self::standing::Followers;
+pub use self::unheard::Stale;
+use self::unheard::Unheard;
 use crate::intake::Intake;
 use crate::kind::Kind;
 use crate::lack::{Lack, Lacks};
@@ -71,6 +76,9 @@ pub trait ZoneBook: Send + Sync + fmt::Debug + 'static {
     /// The status with which the stream is refused.
     async fn admit(&self, peer: &ZonePeer) -> Result<(), Status>;
 
+    /// A zone opened a stream of a kind, which takes the place of an older one.
+    fn sat(&self, peer: &ZonePeer, kind: StreamKind);
+
     /// A zone introduced itself on a new down stream.
     fn opened(&self, stream: Uuid, peer: &ZonePeer, node: &NodeInfo);
 
@@ -91,6 +99,8 @@ pub struct Config {
     pub store: SharedStore,
     /// The bookkeeping.
     pub book: Arc<dyn ZoneBook>,
+    /// How often zones are asked to say that they are there; zero leaves it to them.
+    pub health_interval: Duration,
     /// What this global says of itself; `id` is filled with each zone's name.
     pub node: NodeInfo,
     /// The largest message to send or take, in bytes.
@@ -124,6 +134,8 @@ struct Inner {
     followers: Followers,
     /// What zones lack of what they are offered.
     lacks: Lacks,
+    /// What zones have not reported.
+    unheard: Unheard,
     streams: TaskTracker,
     shutdown: Shutdown,
 }
@@ -178,6 +190,7 @@ impl Server {
             halls: admin::Halls::default(),
             followers: Followers::default(),
             lacks: Lacks::default(),
+            unheard: Unheard::default(),
             streams: TaskTracker::new(),
             shutdown,
         };
@@ -227,6 +240,13 @@ impl Server {
     /// What connected zones lack of what they are offered, and why.
     pub fn lacks(&self) -> Vec<(ZoneName, Lack)> {
         self.inner.lacks.all()
+    }
+
+    /// What is stored of connected zones and may be stale.
+    pub fn stale(&self) -> Vec<Stale> {
+        self.inner
+            .unheard
+            .stale(&self.inner.config.store.snapshot())
     }
 
     /// Waits until the last stream has ended, which shutdown makes them do.
@@ -281,6 +301,7 @@ impl Server {
             Status::already_exists(error.to_string())
         })?;
         self.inner.config.book.admit(&peer).await?;
+        self.inner.config.book.sat(&peer, kind);
         if pass.is_exempt() && kind == StreamKind::Down {
             tracing::warn!(
                 "zone {} is let in without a token: nothing proves that it is that zone \
@@ -468,9 +489,11 @@ impl KdsSyncService for Server {
         let (tx, rx) = mpsc::channel(CHANNEL);
         let pulse = self.pulse(&peer);
         let inner = Arc::clone(&self.inner);
+        let id = Uuid::new_v4();
         let run = {
-            let (peer, pulse) = (peer.clone(), pulse.clone());
+            let (peer, pulse, inner) = (peer.clone(), pulse.clone(), Arc::clone(&inner));
             async move {
+                inner.unheard.began(&peer, id, clock::now());
                 let node = NodeInfo {
                     id: peer.zone.to_string(),
                     // A stock zone hears what a stock global says, and nothing else.
@@ -483,6 +506,7 @@ impl KdsSyncService for Server {
                         changes,
                         refused,
                     } = applied;
+                    inner.unheard.heard(&peer.zone, id, kind);
                     inner.config.metrics.applied(kind, changes, refused.len());
                     tracing::debug!(type_url = %kind, changes, "took what zone {} reports", peer.zone);
                     for one in refused {
@@ -524,7 +548,8 @@ impl KdsSyncService for Server {
             pass,
             pulse,
         };
-        let said = self.spawn(call, rx, run, || {});
+        let zone = peer.zone.clone();
+        let said = self.spawn(call, rx, run, move || inner.unheard.ended(&zone, id));
         Ok(Response::new(said))
     }
 }

@@ -27,7 +27,7 @@ pub use self::schema::{
     DpServer, DpServerAuthn, Environment, Gateway, General, Global, GlobalKds, GlobalKdsAuth, Http,
     Https, Meridian, MeridianGateway, Metrics, Mode, Multizone, Proxy, ProxyAuthentication, Store,
     StoreType, Subscriptions, TokenIssuer, UserTokens, XdsServer, Zone, ZoneAuthentication,
-    ZoneKds, ZoneKdsAuth, ZoneProxyAuthn,
+    ZoneHealthCheck, ZoneKds, ZoneKdsAuth, ZoneProxyAuthn, ZoneSubscriptions,
 };
 pub use self::text::SecretText;
 

@@ -48,16 +48,31 @@ impl Store for Flaky {
     }
 }
 
+/// A book that writes by itself only what is urgent.
 fn book(store: &Arc<Flaky>, limit: usize) -> Arc<ZoneBook> {
+    book_of(store, limit, Duration::from_secs(3600))
+}
+
+fn book_of(
+    store: &Arc<Flaky>,
+    subscription_limit: usize,
+    flush_interval: Duration,
+) -> Arc<ZoneBook> {
     let store: SharedStore = Arc::clone(store) as _;
-    // Only what is urgent gets written meanwhile.
-    let hour = Duration::from_secs(3600);
-    Arc::new(ZoneBook::new(store, "global-1", limit, hour))
+    let settings = Settings {
+        instance_id: "global-1".to_owned(),
+        subscription_limit,
+        compacts: true,
+        flush_interval,
+        idle_timeout: Duration::from_secs(300),
+    };
+    Arc::new(ZoneBook::new(store, settings))
 }
 
 fn peer() -> ZonePeer {
     let mut metadata = tonic::metadata::MetadataMap::new();
     metadata.insert("client-id", "east".parse().unwrap());
+    metadata.insert("features", "zone-ping-health".parse().unwrap());
     ZonePeer::from_metadata(&metadata).unwrap()
 }
 
@@ -72,6 +87,10 @@ fn stream(n: u8) -> Uuid {
 
 fn open(book: &ZoneBook, n: u8) {
     book.opened(stream(n), &peer(), &NodeInfo::default());
+}
+
+fn insight(store: &Flaky) -> ZoneInsight {
+    store.get(&insight_key(&zone())).unwrap().decode()
 }
 
 /// Which of the zone's subscriptions are kept, and whether they are open.
@@ -175,4 +194,129 @@ async fn what_the_store_refused_is_written_when_it_can() {
         .unwrap();
     trigger.trigger();
     running.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_streams_a_zone_holds_is_kept_where_kuma_looks_for_it() {
+    let store = Arc::new(Flaky::new());
+    let book = book(&store, 10);
+    book.admit(&peer()).await.unwrap();
+    for kind in StreamKind::ALL {
+        book.sat(&peer(), kind);
+    }
+    open(&book, 1);
+    assert!(book.flush(false).await);
+    let insight = insight(&store);
+    let streams = insight.kds_streams.unwrap();
+    for stream in [
+        streams.global_to_zone,
+        streams.zone_to_global,
+        streams.config_dump,
+        streams.stats,
+        streams.clusters,
+    ] {
+        let stream = stream.unwrap();
+        assert_eq!(stream.global_instance_id, "global-1");
+        assert!(stream.connect_time.is_some());
+    }
+    let admin = insight.envoy_admin_streams.unwrap();
+    assert_eq!(admin.config_dump_global_instance_id, "global-1");
+    assert_eq!(admin.stats_global_instance_id, "global-1");
+    assert_eq!(admin.clusters_global_instance_id, "global-1");
+}
+
+#[tokio::test]
+async fn of_subscriptions_that_have_ended_only_the_last_keeps_what_is_large() {
+    let store = Arc::new(Flaky::new());
+    let book = book(&store, 10);
+    book.admit(&peer()).await.unwrap();
+    let node = NodeInfo {
+        config: "{}".to_owned(),
+        ..NodeInfo::default()
+    };
+    for n in 1..=3 {
+        book.opened(stream(n), &peer(), &node);
+        book.counted(stream(n), &zone(), "Mesh", Counted::Sent);
+        if n < 3 {
+            book.closed(stream(n), &zone());
+        }
+        assert!(book.flush(true).await);
+    }
+    let all = insight(&store).subscriptions;
+    let large = |s: &KdsSubscription| {
+        let stat = s.status.as_ref().map_or(0, |status| status.stat.len());
+        (s.config.len(), stat)
+    };
+    assert_eq!(
+        all.iter().map(large).collect::<Vec<_>>(),
+        [(0, 0), (0, 0), (2, 1)]
+    );
+    let sent = |s: &KdsSubscription| s.status.as_ref().unwrap().total.unwrap().responses_sent;
+    assert_eq!(all.iter().map(sent).collect::<Vec<_>>(), [1, 1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_instance_left_open_is_closed_once_it_says_nothing_more() {
+    let store = Arc::new(Flaky::new());
+    let second = Duration::from_secs(1);
+    // One that is killed later: what it holds is alive until then.
+    let other = book_of(&store, 10, second);
+    other.admit(&peer()).await.unwrap();
+    let (killed, other_shutdown) = shutdown::channel();
+    let running = tokio::spawn(Arc::clone(&other).run(other_shutdown));
+    open(&other, 1);
+
+    let west = {
+        let mut west = peer();
+        west.zone = ZoneName::parse("west").unwrap();
+        west
+    };
+    let book = book_of(&store, 10, second);
+    book.admit(&west).await.unwrap();
+    book.opened(stream(2), &west, &NodeInfo::default());
+    let (trigger, shutdown) = shutdown::channel();
+    let own = tokio::spawn(Arc::clone(&book).run(shutdown));
+    tokio::time::sleep(Duration::from_secs(1500)).await;
+    assert_eq!(kept(&store), [(1, true)]);
+    assert!(insight(&store).subscriptions[0].generation >= 9);
+
+    running.abort();
+    tokio::time::sleep(Duration::from_secs(700)).await;
+    assert_eq!(kept(&store), [(1, false)]);
+    let of_west: ZoneInsight = store.get(&insight_key(&west.zone)).unwrap().decode();
+    assert!(
+        of_west.subscriptions[0].disconnect_time.is_none(),
+        "it is alive"
+    );
+    trigger.trigger();
+    own.await.unwrap();
+    drop(killed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_zone_that_promised_health_checks_and_makes_none_is_named_once() {
+    let book = book(&Arc::new(Flaky::new()), 10);
+    let (east, timeout) = (zone(), Duration::from_secs(10));
+    let none: [ZoneName; 0] = [];
+    let silent = ZonePeer {
+        pings_health: false,
+        zone: ZoneName::parse("old").unwrap(),
+        ..peer()
+    };
+    book.sat(&silent, StreamKind::Up);
+    book.sat(&peer(), StreamKind::Up);
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        assert_eq!(book.silent(timeout), none);
+        book.pinged(&east);
+    }
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(book.silent(timeout), std::slice::from_ref(&east));
+    // A check that comes after its streams were ended is about none.
+    book.pinged(&east);
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(book.silent(timeout), none);
+    book.sat(&peer(), StreamKind::Up);
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(book.silent(timeout), [east]);
 }

@@ -262,9 +262,9 @@ impl GlobalKdsService for Server {
     ) -> Result<Response<ZoneHealthCheckResponse>, Status> {
         let Entered { peer, .. } = Entered::of(&request)?;
         self.inner.config.book.pinged(&peer.zone);
-        // Zero seconds: the zone keeps its own interval.
+        let interval = self.inner.config.health_interval;
         Ok(Response::new(ZoneHealthCheckResponse {
-            interval: Some(prost_types::Duration::default()),
+            interval: Some(interval.try_into().unwrap_or_default()),
         }))
     }
 }

@@ -14,7 +14,7 @@ const MOST_REFUSED: usize = 1000;
 
 /// One of the streams that a zone holds at most once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum StreamKind {
+pub enum StreamKind {
     /// GlobalToZoneSync.
     Down,
     /// ZoneToGlobalSync.
@@ -32,7 +32,8 @@ pub(crate) enum StreamKind {
 }
 
 impl StreamKind {
-    const ALL: [Self; 7] = [
+    /// All kinds.
+    pub const ALL: [Self; 7] = [
         Self::Down,
         Self::Up,
         Self::Link,

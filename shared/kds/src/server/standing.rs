@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::Server;
 use crate::projection::Projection;
-use crate::receipt::{Question, Standing};
+use crate::receipt::{Passage, Question, Standing};
 use crate::stream::send::Probe;
 
 /// How long a stream may take to say where a resource stands.
@@ -57,8 +57,11 @@ impl Followers {
 }
 
 impl Server {
-    /// Where a resource stands with each zone that is connected.
-    pub async fn standings(&self, resource: &Arc<Resource>) -> Vec<(ZoneName, Standing)> {
+    /// Where a resource stands with each zone that is connected, and when it went there.
+    pub async fn standings(
+        &self,
+        resource: &Arc<Resource>,
+    ) -> Vec<(ZoneName, (Standing, Passage))> {
         let followers: Vec<(ZoneName, Following)> = {
             let followers = self.inner.followers.0.lock();
             let followers = followers.iter();
@@ -76,14 +79,15 @@ impl Server {
         zone: &ZoneName,
         following: &Following,
         resource: &Arc<Resource>,
-    ) -> Standing {
+    ) -> (Standing, Passage) {
+        let not_for_zone = || (Standing::NotForZone, Passage::default());
         let latest = self.inner.config.store.snapshot();
         let offer = following.projection.at(&latest);
         let Some((kind, name)) = following.projection.stream_name(resource) else {
-            return Standing::NotForZone;
+            return not_for_zone();
         };
         let Some(item) = offer.items.items(kind).get(&name) else {
-            return Standing::NotForZone;
+            return not_for_zone();
         };
         let (reply, answer) = oneshot::channel();
         let probe = Probe {
@@ -98,9 +102,10 @@ impl Server {
             answer.await.ok()
         };
         let standing = tokio::time::timeout(PATIENCE, standing).await;
-        let standing = standing.ok().flatten().unwrap_or_else(silent);
+        let standing = standing.ok().flatten();
+        let (standing, passage) = standing.unwrap_or_else(|| (silent(), Passage::default()));
         if standing != Standing::Accepted || !self.inner.halls.receipts.knows(zone) {
-            return standing;
+            return (standing, passage);
         }
         let question = Question {
             ty: kind.to_string(),
@@ -108,12 +113,13 @@ impl Server {
             version: item.version.to_string(),
         };
         let asked = self.inner.halls.receipts.ask(zone, &question);
-        match tokio::time::timeout(PATIENCE, asked).await {
+        let standing = match tokio::time::timeout(PATIENCE, asked).await {
             Ok(Ok(receipt)) if receipt.stored_at.is_some() => Standing::Stored(receipt),
             // It was accepted, and something else came over it in between.
             Ok(Ok(_)) => Standing::UnderWay,
             Ok(Err(error)) => Standing::Silent(error.to_string()),
             Err(_elapsed) => silent(),
-        }
+        };
+        (standing, passage)
     }
 }

@@ -1,5 +1,6 @@
 //! A `Sender` over a stream: what this control plane owns, to a peer that subscribes.
 
+mod passages;
 mod peer;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,12 +14,14 @@ use mesh_model::ZoneName;
 use mesh_proto::core::Node;
 use mesh_proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use mesh_proto::link;
+use mesh_runtime::clock;
 use mesh_store::SharedStore;
 use prost::Message as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tonic::Status;
 
+use self::passages::Passages;
 use self::peer::Peer;
 use super::{CHANNEL, CHUNK, End, Outbox};
 use crate::convert;
@@ -28,7 +31,7 @@ use crate::peer::{Naming, NodeInfo};
 use crate::precheck::Precheck;
 use crate::projection::{Projection, View, largest_item};
 use crate::pulse::Pulse;
-use crate::receipt::Standing;
+use crate::receipt::{Passage, Standing};
 
 /// How many resources an increment for a stock peer holds at most.
 const MOST_IN_INCREMENT: usize = 1000;
@@ -65,7 +68,7 @@ pub(crate) struct Probe {
     pub(crate) kind: Kind,
     pub(crate) name: Name,
     pub(crate) version: Version,
-    pub(crate) reply: oneshot::Sender<Standing>,
+    pub(crate) reply: oneshot::Sender<(Standing, Passage)>,
 }
 
 /// A stream on which this side sends.
@@ -163,7 +166,8 @@ impl Sending<'_> {
                 Some(probe) = next(&mut self.probes) => {
                     let standing = peer.standing(&probe);
                     // Whoever asked may have left.
-                    let _ = probe.reply.send(standing);
+                    let passage = peer.passages.of(probe.kind, &probe.name, &probe.version);
+                    let _ = probe.reply.send((standing, passage));
                 }
                 () = at(deadline) => {}
                 () = at(overdue) => {
@@ -204,6 +208,7 @@ impl Sending<'_> {
             moved: Instant::now(),
             sent: BTreeMap::new(),
             answered: None,
+            passages: Passages::default(),
         };
         Ok((peer, Some(request)))
     }
@@ -251,6 +256,9 @@ impl Sending<'_> {
 
     fn put(&mut self, peer: &mut Peer, response: Response<Kind>) -> Result<(), End> {
         let kind = response.ty;
+        if self.probes.is_some() {
+            peer.passages.left(&response, clock::now());
+        }
         if peer.abilities.chunks {
             let chunks = convert::chunks(response, CHUNK);
             let last = chunks.len().saturating_sub(1);
@@ -336,6 +344,7 @@ impl Sending<'_> {
         match event {
             Event::Acked { .. } => {
                 peer.answered(kind);
+                peer.passages.accepted(kind, clock::now());
                 (self.on_event)(Happened::Acked(kind));
                 if let Some(precheck) = &mut peer.precheck {
                     precheck.accepted(kind);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mesh_kds::client::{self, Client, Target};
 use mesh_kds::peer::{NodeInfo, ZonePeer, own_features};
-use mesh_kds::server::{self, Counted, Server, ZoneBook};
+use mesh_kds::server::{self, Counted, Server, StreamKind, ZoneBook};
 use mesh_model::{Key, MeshName, Resource, ResourceName, ResourceType, Spec, Timestamp, ZoneName};
 use mesh_proto::system;
 use mesh_runtime::backoff::Backoff;
@@ -110,6 +110,8 @@ impl ZoneBook for Book {
         Ok(())
     }
 
+    fn sat(&self, _peer: &ZonePeer, _kind: StreamKind) {}
+
     fn opened(&self, _stream: Uuid, peer: &ZonePeer, node: &NodeInfo) {
         self.say(format!("opened {} {}", peer.zone, node.instance_id));
     }
@@ -169,6 +171,7 @@ impl Global {
         let config = server::Config {
             store: Arc::clone(&store),
             book: book.clone(),
+            health_interval: std::time::Duration::ZERO,
             node: NodeInfo {
                 store_id: Some(store.id().0),
                 ..global_node()

@@ -232,11 +232,23 @@ sections! {
         /// How stale a stored ZoneInsight may be.
         #[serde(with = "text::duration")]
         zone_insight_flush_interval: Duration,
+        /// What is expected of zones that promise health checks.
+        zone_health_check: ZoneHealthCheck,
         /// Who may speak for a zone.
         auth: GlobalKdsAuth,
         /// Zones that need no token, such as those of stock control planes, which have none; `*`
         /// is every zone.
         allow_unauthenticated_zones: Vec<String>,
+    }
+
+    /// `multizone.global.kds.zoneHealthCheck`.
+    ZoneHealthCheck {
+        /// How often zones are asked for one, and looked after; zero leaves it to them.
+        #[serde(with = "text::duration")]
+        poll_interval: Duration,
+        /// The streams of a zone end that made none for so long; zero is never.
+        #[serde(with = "text::duration")]
+        timeout: Duration,
     }
 
     /// `multizone.global.kds.auth`.
@@ -309,9 +321,20 @@ sections! {
     /// `metrics`.
     Metrics {
         /// Zones.
-        zone: Subscriptions,
+        zone: ZoneSubscriptions,
         /// Dataplanes.
         dataplane: Subscriptions,
+    }
+
+    /// How the subscriptions of a zone's insight are kept.
+    ZoneSubscriptions {
+        /// The most to keep.
+        subscription_limit: u32,
+        /// Whether those that have ended, but the last, lose what takes much room.
+        compact_finished_subscriptions: bool,
+        /// One that no global has said to be alive for as long is closed.
+        #[serde(with = "text::duration")]
+        idle_timeout: Duration,
     }
 
     /// How the subscriptions of an insight are kept.

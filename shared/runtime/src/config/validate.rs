@@ -31,6 +31,7 @@ pub(super) fn check(config: &Config, settings: &mut Settings) {
     check_pairs(settings);
     check_health_check(settings);
     check_above_zero(config, settings);
+    check_health(config, settings);
     check_allowed_zones(config, settings);
     check_zone_token(config, settings);
     if config.mode == Mode::Zone {
@@ -94,6 +95,18 @@ fn check_zone_token(config: &Config, settings: &mut Settings) {
     }
 }
 
+/// Who looks never, sees no zone that is silent.
+fn check_health(config: &Config, settings: &mut Settings) {
+    let health = &config.multizone.global.kds.zone_health_check;
+    if !health.timeout.is_zero() && health.poll_interval.is_zero() {
+        settings.problem(
+            "multizone.global.kds.zoneHealthCheck.pollInterval",
+            "must be above zero where multizone.global.kds.zoneHealthCheck.timeout is: zones are \
+             looked after that often",
+        );
+    }
+}
+
 fn check_above_zero(config: &Config, settings: &mut Settings) {
     let kds = &config.multizone.global.kds;
     for (path, is_zero) in [
@@ -113,6 +126,10 @@ fn check_above_zero(config: &Config, settings: &mut Settings) {
         (
             "multizone.zone.kds.maxMsgSize",
             config.multizone.zone.kds.max_msg_size == 0,
+        ),
+        (
+            "metrics.zone.idleTimeout",
+            config.metrics.zone.idle_timeout.is_zero(),
         ),
         (
             "metrics.zone.subscriptionLimit",

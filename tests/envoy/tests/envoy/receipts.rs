@@ -60,11 +60,12 @@ async fn what_is_said_to_be_live_is_answered() -> anyhow::Result<()> {
         // Times go one way: on one machine there is one clock.
         let times = [
             &live["storedAt"],
+            &zone["sentAt"],
             &zone["storedAt"],
             &zone["proxies"][0]["liveAt"],
         ];
         let times: Vec<&str> = times.iter().filter_map(|time| time.as_str()).collect();
-        assert!(times.len() == 3 && times.is_sorted(), "{live:#}");
+        assert!(times.len() == 4 && times.is_sorted(), "{live:#}");
     }
 
     // An Envoy that does not move.

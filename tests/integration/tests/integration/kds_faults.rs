@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use mesh_harness::process::Signal;
 use mesh_harness::{
     Api, ControlPlane, Global, Upstream, ZONE_TOKEN, Zone, ZoneOptions, eventually, free_port,
 };
@@ -327,5 +328,42 @@ async fn both_ends_of_a_link_say_how_it_stands() -> anyhow::Result<()> {
         })
         .await;
     }
+    Ok(())
+}
+
+/// A zone that hangs: its connection is open, and nothing moves.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zone_that_hangs_is_seen_where_a_change_is() -> anyhow::Result<()> {
+    let global = ControlPlane::global().await?;
+    let zone = ControlPlane::zone("zone-1", &global).await?;
+    let receipt = async |is_right: &(dyn Fn(&Value) -> bool + Sync)| {
+        eventually("the receipt", async || {
+            let path = "/meridian/receipts/meshes/default/meshgatewayroutes/shop";
+            let receipt = global.api.get(path).await?;
+            anyhow::ensure!(is_right(&receipt), "{receipt:#}");
+            Ok(receipt)
+        })
+        .await
+    };
+    global.api.apply(&route("shop")).await?;
+    receipt(&|receipt| receipt["isLive"] == true).await;
+
+    zone.process().signal(Signal::STOP)?;
+    let mut changed = route("shop");
+    changed["conf"]["http"]["rules"][0]["matches"][0]["path"]["value"] = "/changed".into();
+    global.api.apply(&changed).await?;
+    let under_way = receipt(&|receipt| receipt["zones"][0]["sentAt"].is_string()).await;
+    let shown = &under_way["zones"][0];
+    assert_eq!(shown["state"], "underWay", "{under_way:#}");
+    assert_eq!(under_way["isLive"], false);
+    let times = [&under_way["storedAt"], &shown["sentAt"]].map(Value::as_str);
+    assert!(times[0] <= times[1], "{under_way:#}");
+    // Nothing of it is heard any more.
+    let offline = receipt(&|receipt| receipt["zones"][0]["state"] == "offline").await;
+    assert_eq!(offline["isLive"], false);
+
+    zone.process().signal(Signal::CONT)?;
+    let live = receipt(&|receipt| receipt["isLive"] == true).await;
+    assert_eq!(live["zones"][0]["state"], "live", "{live:#}");
     Ok(())
 }

@@ -32,7 +32,7 @@ use crate::support::{Call, ServerStream, metadata, request};
 const ZONE: &str = "east";
 
 /// A Dataplane `dp-1` of the zone, as the global keeps it.
-async fn known_dataplane(global: &Global) -> anyhow::Result<()> {
+pub(crate) async fn known_dataplane(global: &Global) -> anyhow::Result<()> {
     let labels = [
         (labels::ORIGIN, labels::ORIGIN_ZONE),
         (labels::ZONE, ZONE),

@@ -1,16 +1,21 @@
 //! Our global towards stock zones: what they cannot take or refuse costs nothing else.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use mesh_harness::{Global, eventually};
 use mesh_kds::peer::NodeInfo;
 use mesh_proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use mesh_proto::mesh::ZoneHealthCheckRequest;
+use mesh_proto::mesh::global_kds_service_client::GlobalKdsServiceClient;
 use mesh_proto::rpc;
 use serde_json::{Value, json};
+use tonic::transport::Channel;
 
 use crate::recorded::resources;
 use crate::replay_global::{plaintext_global, plaintext_global_with};
-use crate::support::{Down, ack, connect, down, metadata, route, subscription};
+use crate::stock_admin::known_dataplane;
+use crate::support::{Down, ack, connect, down, metadata, request, route, subscription, up};
 
 const TYPE: &str = "MeshGatewayRoute";
 
@@ -76,7 +81,7 @@ impl StockZone {
 
     /// The same for all that comes, until nothing comes for a while.
     async fn take_all(&mut self, refuses: impl Fn(&str) -> bool) {
-        let a_while = std::time::Duration::from_secs(1);
+        let a_while = Duration::from_secs(1);
         while tokio::time::timeout(a_while, self.take(&refuses))
             .await
             .is_ok()
@@ -132,13 +137,13 @@ async fn what_fits_no_message_with_the_rest_is_left_out_and_reported() -> anyhow
     zone.take(|_| false).await;
     for name in ["c", "b", "a"] {
         // Ages count in seconds.
-        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+        tokio::time::sleep(Duration::from_millis(1100)).await;
         global.api.apply(&large(name)).await?;
         zone.take(|_| false).await;
     }
     assert_eq!(zone.holds(), ["a", "b", "c"]);
     assert!(findings(&global).await?.is_empty());
-    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    tokio::time::sleep(Duration::from_millis(1100)).await;
     global.api.apply(&large("0")).await?;
     eventually("the finding", async || {
         let found = findings(&global).await?;
@@ -241,4 +246,97 @@ async fn zone_changes(global: &Global, zone: &mut StockZone) -> anyhow::Result<u
     let response = zone.hear().await;
     zone.answer(&response, false).await;
     Ok(response.resources.len())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_zone_says_nothing_about_may_be_stale() -> anyhow::Result<()> {
+    let global = plaintext_global().await?;
+    known_dataplane(&global).await?;
+    let mut said = metadata("east");
+    said.retain(|(_, value)| value != "hash-suffix");
+    let mut client = connect(global.kds).await;
+    let mut zone = up(&mut client, &said).await?;
+    let asked = loop {
+        let request = zone.hear().await?.expect("a request");
+        if request.type_url == "Dataplane" {
+            break request;
+        }
+    };
+    assert_eq!(asked.response_nonce, "");
+    assert!(findings(&global).await?.is_empty(), "it may still report");
+    eventually("what may be stale", async || {
+        let found = findings(&global).await?;
+        anyhow::ensure!(found.len() == 1, "{found:?}");
+        let only = &found[0];
+        anyhow::ensure!(
+            only["zone"] == "east" && only["type"] == "Dataplane",
+            "{only}"
+        );
+        let reason = only["reason"].as_str().unwrap_or_default();
+        anyhow::ensure!(reason.contains("1 in number, may be stale"), "{reason}");
+        Ok(())
+    })
+    .await;
+    // Once it says that there is none, that is known.
+    zone.say(DeltaDiscoveryResponse {
+        type_url: "Dataplane".to_owned(),
+        nonce: "1".to_owned(),
+        ..DeltaDiscoveryResponse::default()
+    })
+    .await;
+    eventually("the report", async || {
+        let found = findings(&global).await?;
+        anyhow::ensure!(found.is_empty(), "{found:?}");
+        let dataplanes = global.api.get("/meshes/default/dataplanes").await?;
+        anyhow::ensure!(dataplanes["total"] == 0, "{dataplanes}");
+        Ok(())
+    })
+    .await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zone_that_promised_health_checks_and_makes_none_is_cut_off() -> anyhow::Result<()> {
+    let key = |rest: &str| format!("KUMA_MULTIZONE_GLOBAL_KDS_ZONE_HEALTH_CHECK_{rest}");
+    let (poll, timeout) = (key("POLL_INTERVAL"), key("TIMEOUT"));
+    let global = plaintext_global_with(&[(&poll, "200ms"), (&timeout, "2s")]).await?;
+    let connected = |name: &'static str, pings: bool| {
+        let mut said = metadata(name);
+        said.retain(|(_, value)| pings || value != "zone-ping-health");
+        said
+    };
+    let mut client = connect(global.kds).await;
+    let mut silent = up(&mut client, &connected("silent", true)).await?;
+    let mut old = up(&mut client, &connected("old", false)).await?;
+    let said = connected("alive", true);
+    let mut alive = up(&mut client, &said).await?;
+    let channel = Channel::from_shared(format!("http://{}", global.kds))?;
+    let mut health = GlobalKdsServiceClient::new(channel.connect().await?);
+    let pinging = async {
+        loop {
+            let ping = request(ZoneHealthCheckRequest {}, &said);
+            let answer = health.health_check(ping).await?.into_inner();
+            let interval = Duration::try_from(answer.interval.unwrap_or_default())?;
+            anyhow::ensure!(interval == Duration::from_millis(200));
+            tokio::time::sleep(interval).await;
+        }
+    };
+    tokio::select! {
+        ended = pinging => ended,
+        status = silent.end() => {
+            assert_eq!(status.code(), tonic::Code::Unavailable, "{status}");
+            // Neither is one that makes its checks, nor one that promised none.
+            for zone in [&mut alive, &mut old] {
+                while let Ok(more) = tokio::time::timeout(
+                    Duration::from_millis(300),
+                    zone.rx.message(),
+                )
+                .await
+                {
+                    more?.expect("the stream is open");
+                }
+            }
+            Ok(())
+        }
+    }
 }

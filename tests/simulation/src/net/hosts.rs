@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use mesh_kds::client::{self, Client, State, Target};
 use mesh_kds::peer::{NodeInfo, ZonePeer, own_features};
-use mesh_kds::server::{self, Counted, Server, ZoneAuth, ZoneBook};
+use mesh_kds::server::{self, Counted, Server, StreamKind, ZoneAuth, ZoneBook};
 use mesh_kds::{LinkStatus, Metrics};
 use mesh_model::{ZoneName, labels};
 use mesh_runtime::backoff::Backoff;
@@ -122,6 +122,8 @@ impl ZoneBook for Online {
         Ok(())
     }
 
+    fn sat(&self, _peer: &ZonePeer, _kind: StreamKind) {}
+
     fn opened(&self, stream: Uuid, peer: &ZonePeer, _node: &NodeInfo) {
         let place = (peer.zone.to_string(), wire::now());
         self.streams.lock().insert(stream, place);
@@ -164,6 +166,7 @@ pub(super) async fn run_global(host: Arc<Host>, shared: Arc<Shared>) -> turmoil:
             ..node("")
         },
         max_message: MAX_MESSAGE,
+        health_interval: Duration::ZERO,
         metrics: Metrics::default(),
         auth: ZoneAuth::Off,
     };

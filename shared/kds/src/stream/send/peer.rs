@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mesh_delta::{Matcher, Response, Sender};
 use tokio::time::Instant;
 
+use super::passages::Passages;
 use super::{ANSWER_TIMEOUT, Probe};
 use crate::kind::Kind;
 use crate::lack::Lack;
@@ -40,6 +41,8 @@ pub(super) struct Peer {
     /// When the peer answered anything last. A stock zone applies one type after the other, so
     /// that who answers is not dead.
     pub(super) answered: Option<Instant>,
+    /// When it was sent what.
+    pub(super) passages: Passages,
 }
 
 impl Peer {

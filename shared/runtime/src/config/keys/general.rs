@@ -3,8 +3,8 @@
 use super::Kind::{Bool, Duration, Int, List, Port, Text};
 use super::Status::{Accepted, Fixed, Implemented, Refused};
 use super::words::{
-    ACCESS, ACCESS_RULES, ALWAYS, AT_START, CIPHERS, ENVIRONMENT, LATER, MODE, NO_POLLING, STORE,
-    TLS_MAX, TLS_MIN,
+    ACCESS, ACCESS_RULES, ALWAYS, AT_START, CIPHERS, ENVIRONMENT, LATER, MODE, NEWEST_WINS,
+    NO_POLLING, STORE, TLS_MAX, TLS_MIN,
 };
 
 keys! {
@@ -99,8 +99,8 @@ keys! {
     "metrics.mesh.minResyncTimeout": Duration("0s"), Accepted(LATER);
     "metrics.openTelemetry.enabled":
         Bool(true), Accepted(LATER), env ["KUMA_METRICS_OPENTELEMETRY_ENABLED"];
-    "metrics.zone.compactFinishedSubscriptions": Bool(false), Accepted(LATER);
-    "metrics.zone.idleTimeout": Duration("5m0s"), Accepted(AT_START);
+    "metrics.zone.compactFinishedSubscriptions": Bool(false), Implemented;
+    "metrics.zone.idleTimeout": Duration("5m0s"), Implemented;
     "metrics.zone.subscriptionLimit": Int(10), Implemented;
     "mode": MODE, Implemented;
     "multizone.global.kds.disableSOTW": Bool(false), Accepted(ALWAYS);
@@ -119,9 +119,9 @@ keys! {
     "multizone.global.kds.tlsMaxVersion": TLS_MAX, Fixed;
     "multizone.global.kds.tlsMinVersion": TLS_MIN, Fixed;
     "multizone.global.kds.tracing.enabled": Bool(true), Accepted(LATER);
-    "multizone.global.kds.zoneHealthCheck.closeStaleConn": Bool(false), Accepted(LATER);
-    "multizone.global.kds.zoneHealthCheck.pollInterval": Duration("0s"), Accepted(LATER);
-    "multizone.global.kds.zoneHealthCheck.timeout": Duration("0s"), Accepted(LATER);
+    "multizone.global.kds.zoneHealthCheck.closeStaleConn": Bool(false), Accepted(NEWEST_WINS);
+    "multizone.global.kds.zoneHealthCheck.pollInterval": Duration("0s"), Implemented;
+    "multizone.global.kds.zoneHealthCheck.timeout": Duration("0s"), Implemented;
     "multizone.global.kds.zoneInsightFlushInterval": Duration("10s"), Implemented;
     "multizone.zone.disableOriginLabelValidation": Bool(false), Accepted(LATER);
     "multizone.zone.globalAddress": Text(""), Implemented;

@@ -6,6 +6,8 @@ pub(super) const LATER: &str = "is not implemented yet and has no effect";
 pub(super) const NO_POLLING: &str = "has no effect: changes travel when they happen";
 pub(super) const AT_START: &str =
     "has no effect: what a process that was killed left open is closed when the next one starts";
+pub(super) const NEWEST_WINS: &str =
+    "has no effect: a newer stream of a zone always ends the older one of its kind";
 pub(super) const NO_RESENDING: &str =
     "has no effect: what a proxy refused is not sent again before it changes";
 pub(super) const KUBERNETES: &str = "has no effect: Kubernetes is not supported yet";
