@@ -85,6 +85,8 @@ pub(super) struct Faults {
     other_global: Option<Duration>,
     slow: BTreeMap<String, Duration>,
     pub(super) happened: usize,
+    /// Whether a zone has run twice, so that two clients wrote to its store.
+    pub(super) has_doubled: bool,
 }
 
 impl Faults {
@@ -109,6 +111,7 @@ impl Faults {
             other_global: None,
             slow: BTreeMap::new(),
             happened: 0,
+            has_doubled: false,
             dice,
         }
     }
@@ -149,6 +152,7 @@ impl Faults {
             Kind::SlowDisk => self.slow_down(fleet, zone, until),
             Kind::Double => {
                 self.happened += 1;
+                self.has_doubled = true;
                 fleet.tell(&format!("{} runs twice", fleet.zones[zone].name));
                 *fleet.zones[zone].is_doubled_until.lock() = until;
             }
