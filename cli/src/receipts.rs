@@ -79,9 +79,9 @@ fn of_zone(zone: &Value, now: Timestamp) -> String {
         "stored" => path(zone, now),
         "accepted" => format!(
             "accepted{}; a stock zone does not say what its Envoys have",
-            at(" at ", &zone["acceptedAt"])
+            at(" at ", &zone["acceptedAt"], "")
         ),
-        "underWay" => format!("on its way{}", at(", sent at ", &zone["sentAt"])),
+        "underWay" => format!("on its way{}", at(", sent at ", &zone["sentAt"], "")),
         "refused" => format!("not there: {reason}"),
         "notForZone" => "not for this zone".to_owned(),
         "silent" => format!("connected, and does not answer: {reason}"),
@@ -95,17 +95,14 @@ fn of_zone(zone: &Value, now: Timestamp) -> String {
 
 /// How it came into a zone of ours.
 fn path(zone: &Value, now: Timestamp) -> String {
-    let sent = match zone["sentAt"].as_str() {
-        Some(at) => format!("sent at {at}, "),
-        None => String::new(),
-    };
+    let sent = at("sent at ", &zone["sentAt"], ", ");
     format!("{sent}in the zone {}", since(now, &zone["storedAt"]))
 }
 
-/// A time that is known, with what comes before it.
-fn at(before: &str, at: &Value) -> String {
+/// A time that is known, with what comes before and after it.
+fn at(before: &str, at: &Value, after: &str) -> String {
     let at = at.as_str();
-    at.map_or(String::new(), |at| format!("{before}{at}"))
+    at.map_or(String::new(), |at| format!("{before}{at}{after}"))
 }
 
 fn of_proxy(proxy: &Value, now: Timestamp) -> String {

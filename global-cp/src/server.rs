@@ -86,7 +86,6 @@ impl GlobalCp {
         let sync = Sync::start(
             sync::Settings {
                 store: Arc::clone(&store),
-                instance_id: instance::instance_id().to_owned(),
                 listener: listeners.kds,
                 tls: identities.kds,
                 max_message: usize::try_from(kds.max_msg_size)?,

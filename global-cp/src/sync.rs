@@ -33,8 +33,6 @@ use self::zone_book::ZoneBook;
 pub(crate) struct Settings {
     /// The global's resources.
     pub(crate) store: SharedStore,
-    /// This process.
-    pub(crate) instance_id: String,
     /// Where zones connect.
     pub(crate) listener: TcpListener,
     /// `None` for plaintext.
@@ -152,7 +150,6 @@ impl Sync {
     ) -> anyhow::Result<Self> {
         let Settings {
             store,
-            instance_id,
             listener,
             tls,
             max_message,
@@ -163,6 +160,7 @@ impl Sync {
             turned_away,
         } = settings;
         let address = listener.local_addr()?;
+        let instance_id = insights.instance_id.clone();
         let book = Arc::new(ZoneBook::new(Arc::clone(&store), insights));
         book.close_leftovers().await?;
         let node = NodeInfo {

@@ -6,14 +6,15 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+
+use crate::eventually;
 
 /// The path of one of our binaries, beside the test that runs.
 ///
@@ -87,21 +88,18 @@ impl Process {
         self.log.lock().await.join("\n")
     }
 
-    /// Waits, 10 seconds at most, until it has written this to standard error: what it answers can
-    /// be here before what it wrote.
+    /// Waits until it has written this to standard error: what it answers can be here before what
+    /// it wrote.
     ///
-    /// # Errors
-    /// What it wrote instead.
-    pub async fn logs(&self, text: &str) -> anyhow::Result<()> {
-        let is_there = async {
-            while !self.log().await.contains(text) {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        if timeout(Duration::from_secs(10), is_there).await.is_err() {
-            bail!("it did not write {text:?}, but:\n{}", self.log().await);
-        }
-        Ok(())
+    /// # Panics
+    /// When it has not in time.
+    pub async fn logs(&self, text: &str) {
+        eventually(&format!("{text:?} in the log"), async || {
+            let log = self.log().await;
+            anyhow::ensure!(log.contains(text), "{log}");
+            Ok(())
+        })
+        .await;
     }
 
     /// Its process id, while it runs.

@@ -256,10 +256,13 @@ impl Sending<'_> {
 
     fn put(&mut self, peer: &mut Peer, response: Response<Kind>) -> Result<(), End> {
         let kind = response.ty;
-        if self.probes.is_some() {
-            peer.passages.left(&response, clock::now());
-        }
+        let named = if self.probes.is_some() {
+            Passages::latest(&response)
+        } else {
+            Vec::new()
+        };
         if peer.abilities.chunks {
+            peer.passages.left(named, clock::now());
             let chunks = convert::chunks(response, CHUNK);
             let last = chunks.len().saturating_sub(1);
             let chunks = chunks.into_iter().enumerate();
@@ -287,6 +290,7 @@ impl Sending<'_> {
         }
         (self.on_event)(Happened::Sent(kind));
         peer.sent.insert(kind, Instant::now());
+        peer.passages.left(named, clock::now());
         self.outbox.put(message)
     }
 

@@ -13,39 +13,46 @@ const MOST: usize = 64;
 
 /// The latest resources that went to a peer.
 #[derive(Debug, Default)]
-pub(super) struct Passages(VecDeque<Passed>);
+pub(super) struct Passages(VecDeque<(Named, Passage)>);
 
+/// A version of a resource.
 #[derive(Debug)]
-struct Passed {
+pub(super) struct Named {
     kind: Kind,
     name: Name,
     version: Version,
-    passage: Passage,
 }
 
 impl Passages {
-    /// Takes note of a response that leaves.
-    pub(super) fn left(&mut self, response: &Response<Kind>, now: Timestamp) {
+    /// What is remembered of a response, if it leaves.
+    pub(super) fn latest(response: &Response<Kind>) -> Vec<Named> {
         let resources = &response.resources;
         let latest = &resources[resources.len().saturating_sub(MOST)..];
-        let room = MOST - latest.len();
-        self.0.drain(..self.0.len().saturating_sub(room));
-        self.0.extend(latest.iter().map(|(name, item)| Passed {
+        let named = latest.iter().map(|(name, item)| Named {
             kind: response.ty,
             name: name.clone(),
             version: item.version.clone(),
-            passage: Passage {
-                sent_at: Some(now),
-                accepted_at: None,
-            },
-        }));
+        });
+        named.collect()
+    }
+
+    /// Takes note of what left.
+    pub(super) fn left(&mut self, latest: Vec<Named>, now: Timestamp) {
+        let room = MOST.saturating_sub(latest.len());
+        self.0.drain(..self.0.len().saturating_sub(room));
+        let passage = Passage {
+            sent_at: Some(now),
+            accepted_at: None,
+        };
+        self.0
+            .extend(latest.into_iter().map(|named| (named, passage)));
     }
 
     /// Takes note that the peer accepted what it was sent of a kind.
     pub(super) fn accepted(&mut self, kind: Kind, now: Timestamp) {
-        let open = self.0.iter_mut().rev().filter(|one| one.kind == kind);
-        for one in open.take_while(|one| one.passage.accepted_at.is_none()) {
-            one.passage.accepted_at = Some(now);
+        let of_kind = self.0.iter_mut().rev().filter(|(of, _)| of.kind == kind);
+        for (_, passage) in of_kind.take_while(|(_, passage)| passage.accepted_at.is_none()) {
+            passage.accepted_at = Some(now);
         }
     }
 
@@ -53,8 +60,8 @@ impl Passages {
     pub(super) fn of(&self, kind: Kind, name: &Name, version: &Version) -> Passage {
         let mut latest = self.0.iter().rev();
         latest
-            .find(|one| one.kind == kind && one.name == *name && one.version == *version)
-            .map(|one| one.passage)
+            .find(|(of, _)| of.kind == kind && of.name == *name && of.version == *version)
+            .map(|(_, passage)| *passage)
             .unwrap_or_default()
     }
 }
