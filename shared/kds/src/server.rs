@@ -3,6 +3,7 @@
 mod admin;
 mod auth;
 mod door;
+mod link;
 mod registry;
 mod standing;
 mod unheard;
@@ -19,15 +20,13 @@ use futures_util::{Stream, StreamExt as _, stream};
 use mesh_delta::Resume;
 use mesh_model::ZoneName;
 use mesh_proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
-use mesh_proto::link::link_server::{Link, LinkServer};
-use mesh_proto::link::{self, Heartbeat, ReceiptRequest};
+use mesh_proto::link::link_server::LinkServer;
 use mesh_proto::mesh::global_kds_service_server::GlobalKdsServiceServer;
 use mesh_proto::mesh::kds_sync_service_server::{KdsSyncService, KdsSyncServiceServer};
 use mesh_runtime::clock;
 use mesh_runtime::shutdown::Shutdown;
 use mesh_store::SharedStore;
 use parking_lot::Mutex;
-use prost::Message as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::TaskTracker;
@@ -54,7 +53,7 @@ use crate::projection::{Projection, largest_item};
 use crate::pulse::{self, LinkStatus, Pulse, Repairs};
 use crate::stream::receive::{Applied, Memory, Open, Receiving};
 use crate::stream::send::{self, Sending};
-use crate::stream::{CHANNEL, End, Outbox as _};
+use crate::stream::{CHANNEL, End};
 
 /// What happened to a response on a down stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,14 +151,10 @@ impl Inner {
     }
 }
 
-/// The largest heartbeat: a digest for each of many types.
-const LARGEST_HEARTBEAT: usize = 64 << 10;
 /// The largest message of a link: where some thousand proxies stand.
 const LARGEST_LINK: usize = 2 << 20;
 /// How many questions where resources stand may wait for a stream.
 const PROBES_AHEAD: usize = 16;
-/// How many heartbeats may wait for a zone that does not read.
-const HEARTBEATS_AHEAD: usize = 8;
 
 /// A call that became a stream.
 struct Call<'a> {
@@ -550,66 +545,6 @@ impl KdsSyncService for Server {
         };
         let zone = peer.zone.clone();
         let said = self.spawn(call, rx, run, move || inner.unheard.ended(&zone, id));
-        Ok(Response::new(said))
-    }
-}
-
-#[async_trait]
-impl Link for Server {
-    type ReceiptsStream = ServerStream<ReceiptRequest>;
-
-    async fn receipts(
-        &self,
-        request: Request<Streaming<link::Receipt>>,
-    ) -> Result<Response<Self::ReceiptsStream>, Status> {
-        let kind = StreamKind::Receipts;
-        self.open_desk(request, kind, "receipts", |halls| &halls.receipts)
-            .await
-    }
-
-    type HeartbeatsStream = ServerStream<Heartbeat>;
-
-    async fn heartbeats(
-        &self,
-        request: Request<Streaming<Heartbeat>>,
-    ) -> Result<Response<Self::HeartbeatsStream>, Status> {
-        let (peer, pass, seat) = self.enter(&request, StreamKind::Link).await?;
-        let pulse = self.pulse(&peer).ok_or_else(|| {
-            Status::failed_precondition(
-                "heartbeats are for zones that announce meridian-heartbeat and name their \
-                 connection in meridian-session",
-            )
-        })?;
-        let mut inbound = request.into_inner();
-        let (tx, rx) = mpsc::channel(HEARTBEATS_AHEAD);
-        let run = {
-            let pulse = Arc::clone(&pulse);
-            async move {
-                loop {
-                    match inbound.message().await {
-                        Ok(Some(heartbeat)) if heartbeat.encoded_len() > LARGEST_HEARTBEAT => {
-                            return End::Failed(Status::out_of_range(format!(
-                                "a heartbeat has more than {LARGEST_HEARTBEAT} bytes"
-                            )));
-                        }
-                        Ok(Some(heartbeat)) => pulse.hear(heartbeat),
-                        Ok(None) => return End::PeerGone,
-                        Err(status) => return End::Failed(status),
-                    };
-                    if let Err(end) = tx.put(pulse.heartbeat()) {
-                        return end;
-                    }
-                }
-            }
-        };
-        let call = Call {
-            peer: &peer,
-            direction: "link",
-            seat,
-            pass,
-            pulse: Some(pulse),
-        };
-        let said = self.spawn(call, rx, run, || {});
         Ok(Response::new(said))
     }
 }
